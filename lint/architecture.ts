@@ -12,8 +12,8 @@ const root = resolve(import.meta.dirname, '..');
 type Layer = {
   /** Layers, or single files (`plan/node.ts`), it may import from; itself is always among them. */
   readonly imports: readonly string[];
-  /** Layers it may import types from, but nothing that runs. */
-  readonly types?: readonly string[];
+  /** Layers or files it may import types from, but nothing that runs. */
+  readonly types: readonly string[];
   /** Packages and `node:` modules; a trailing `*` stands for any rest. */
   readonly packages: readonly string[];
 };
@@ -24,11 +24,9 @@ const edges = ['aws', 'kubernetes', 'report', 'http'];
 const roots = ['options', 'clock', ...core, ...stages, ...edges];
 const commands = ['doctor', 'preview', 'drill'];
 
-const stage: Layer = {
-  imports: [...core, 'clock'],
-  types: ['report'],
-  packages: ['node:crypto', 'node:util'],
-};
+// The port through which all of them tell what happens.
+const report = 'report/report.ts';
+const stagePackages = ['node:crypto', 'node:util'];
 
 /**
  * The walls: a place is a folder or a file directly below `src/`; one that is not named here may not
@@ -37,18 +35,22 @@ const stage: Layer = {
  * Node). Only the controller and the commands join stages with edges.
  */
 const layers: Readonly<Record<string, Layer>> = {
-  events: { imports: [], packages: ['zod'] },
-  plan: { imports: ['events'], packages: ['zod'] },
-  intake: stage,
-  drain: stage,
+  events: { imports: [], types: [], packages: ['zod'] },
+  plan: { imports: ['events'], types: [], packages: ['zod'] },
+  intake: {
+    imports: [...core, 'clock'],
+    types: [report, 'drain/lifecycle-hooks.ts'],
+    packages: stagePackages,
+  },
+  drain: { imports: [...core, 'clock'], types: [report], packages: stagePackages },
   aws: {
     imports: ['clock'],
-    types: [...stages, ...core],
+    types: [report, ...stages, ...core],
     packages: ['@aws-sdk/*', '@smithy/*', 'node:*', 'zod'],
   },
   kubernetes: {
     imports: ['clock', 'plan/node.ts'],
-    types: [...stages, ...core],
+    types: [report, ...stages, ...core],
     packages: ['@kubernetes/client-node', '@kubernetes/client-node/*', 'node:*', 'undici', 'zod'],
   },
   report: {
@@ -56,14 +58,14 @@ const layers: Readonly<Record<string, Layer>> = {
     types: stages,
     packages: ['node:*', 'undici', 'winston', 'zod'],
   },
-  http: { imports: [...core, 'clock'], types: [...stages, 'report'], packages: ['node:*', 'zod'] },
-  clock: { imports: [], packages: [] },
-  options: { imports: core, packages: ['node:*', 'zod'] },
-  controller: { imports: roots, packages: ['node:*'] },
-  doctor: { imports: roots, packages: ['*'] },
-  preview: { imports: roots, packages: ['*'] },
-  drill: { imports: roots, packages: ['*'] },
-  main: { imports: ['controller', ...commands, ...roots], packages: ['node:*'] },
+  http: { imports: [...core, 'clock'], types: [report, ...stages], packages: ['node:*', 'zod'] },
+  clock: { imports: [], types: [], packages: [] },
+  options: { imports: core, types: [], packages: ['node:*', 'zod'] },
+  controller: { imports: roots, types: [], packages: ['node:*'] },
+  doctor: { imports: roots, types: [], packages: ['*'] },
+  preview: { imports: roots, types: [], packages: ['*'] },
+  drill: { imports: roots, types: [], packages: ['*'] },
+  main: { imports: ['controller', ...commands, ...roots], types: [], packages: ['node:*'] },
 };
 
 /** The layer of a file, given its path from the root of the repository; undefined outside `src/`. */
@@ -79,13 +81,10 @@ function matches(name: string, patterns: readonly string[]): boolean {
 }
 
 /** The reason why `specifier` may not be imported by the file, or undefined if it may. */
-function refusal(file: string, specifier: string, typesOnly: boolean) {
+function refusal(file: string, specifier: string, typesOnly: boolean): string | undefined {
   const from = layerOf(relative(root, file));
-  if (from === undefined) return undefined;
-  const layer = layers[from];
-  if (layer === undefined) {
-    return `src/${from} has no layer: name it, and what it may import, in lint/architecture.ts.`;
-  }
+  const layer = from === undefined ? undefined : layers[from];
+  if (from === undefined || layer === undefined) return undefined;
   if (!specifier.startsWith('.')) {
     if (matches(specifier, layer.packages)) return undefined;
     return `src/${from} may not import the package '${specifier}'.`;
@@ -94,25 +93,33 @@ function refusal(file: string, specifier: string, typesOnly: boolean) {
   const to = layerOf(target);
   if (to === undefined) return `src may not import '${target}': it lies outside src.`;
   if (!target.endsWith('.ts')) return `'${specifier}': name the file, with its .ts extension.`;
-  const inside = target.split(sep).slice(1).join('/');
-  if (to === from || layer.imports.includes(to) || layer.imports.includes(inside)) return undefined;
-  if (layer.types?.includes(to) !== true) return `src/${from} may not import src/${to}.`;
-  return typesOnly ? undefined : `src/${from} may import only types from src/${to}.`;
+  const places = [to, target.split(sep).slice(1).join('/')];
+  if (to === from || places.some((place) => layer.imports.includes(place))) return undefined;
+  if (!places.some((place) => layer.types.includes(place))) {
+    return `src/${from} may not import ${target}.`;
+  }
+  return typesOnly ? undefined : `src/${from} may import only types from ${target}.`;
 }
 
 const importWalls: Rule = {
   create(context) {
+    const from = layerOf(relative(root, context.filename));
+
     function check(node: Node, source: Node | null, typesOnly: boolean) {
-      if (source === null) return;
-      const specifier = source.type === 'Literal' ? source.value : undefined;
+      if (source === null || from === undefined) return;
       const message =
-        typeof specifier === 'string'
-          ? refusal(context.filename, specifier, typesOnly)
-          : layerOf(relative(root, context.filename)) &&
-            'import() takes a literal: the walls cannot be checked otherwise.';
-      if (message !== undefined && message !== '') context.report({ node, message });
+        source.type === 'Literal' && typeof source.value === 'string'
+          ? refusal(context.filename, source.value, typesOnly)
+          : 'import() takes a literal: the walls cannot be checked otherwise.';
+      if (message !== undefined) context.report({ node, message });
     }
+
     return {
+      Program(node) {
+        if (from === undefined || layers[from] !== undefined) return;
+        const message = `src/${from} has no layer: name it, and what it may import, in lint/architecture.ts.`;
+        context.report({ node, message });
+      },
       ImportDeclaration: (node) => check(node, node.source, node.importKind === 'type'),
       ExportNamedDeclaration: (node) => check(node, node.source, node.exportKind === 'type'),
       ExportAllDeclaration: (node) => check(node, node.source, node.exportKind === 'type'),
@@ -146,7 +153,7 @@ function isPureUse(name: string, use: Node | null): boolean {
 
 const pure: Rule = {
   create(context) {
-    function report(node: Node, what: string) {
+    function refuse(node: Node, what: string) {
       context.report({
         node,
         message: `${what}: events/ and plan/ read no clock, do no I/O and hold no promise.`,
@@ -154,22 +161,26 @@ const pure: Rule = {
     }
     return {
       'Program:exit'() {
-        for (const { identifier } of context.sourceCode.scopeManager.globalScope?.through ?? []) {
+        const { globalScope } = context.sourceCode.scopeManager;
+        // Globals that the configuration declares are variables without a definition; others lead out of scope.
+        const declared = globalScope?.variables.filter(({ defs }) => defs.length === 0) ?? [];
+        const references = declared.flatMap((variable) => variable.references);
+        for (const { identifier } of [...references, ...(globalScope?.through ?? [])]) {
           const use = identifier.parent;
           const inType = use.type.startsWith('TS') && !use.type.endsWith('Expression');
           const { name } = identifier;
           if (inType ? !impureTypes.has(name) : pureGlobals.has(name)) continue;
           if (!inType && isPureUse(name, use)) continue;
-          report(identifier, name);
+          refuse(identifier, name);
         }
       },
       ':function[async=true]'(node: Node) {
-        report(node, 'async function');
+        refuse(node, 'async function');
       },
-      AwaitExpression: (node) => report(node, 'await'),
-      ForOfStatement: (node) => node.await && report(node, 'for await'),
-      ImportExpression: (node) => report(node, 'import()'),
-      MetaProperty: (node) => report(node, 'import.meta'),
+      AwaitExpression: (node) => refuse(node, 'await'),
+      ForOfStatement: (node) => node.await && refuse(node, 'for await'),
+      ImportExpression: (node) => refuse(node, 'import()'),
+      MetaProperty: (node) => refuse(node, 'import.meta'),
     };
   },
 };

@@ -1,0 +1,69 @@
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+
+function testsIn(...folders: string[]): string[] {
+  return folders.map((folder) => `test/${folder}/**/*.test.ts`);
+}
+
+// These start servers and tools; those start the built controller as well. All others are pure.
+const servers = testsIn('contract', 'control-plane', 'guards');
+const controllers = testsIn('scenarios', 'sandbox');
+
+const shared: TestProjectInlineConfiguration['test'] = {
+  pool: 'forks',
+  environment: 'node',
+  setupFiles: ['test/setup/count-assertions.ts'],
+  // A retry would hide a flake.
+  retry: 0,
+  expect: { requireAssertions: true },
+  unstubEnvs: true,
+  restoreMocks: true,
+};
+
+// Limits for what has hung, not for what is slow: two cores may carry two control planes.
+const patient: TestProjectInlineConfiguration['test'] = {
+  ...shared,
+  testTimeout: 180_000,
+  hookTimeout: 180_000,
+  maxWorkers: 2,
+};
+
+// In any order, so that no test can come to depend on another.
+const shuffle = { files: false, tests: true };
+
+export default defineConfig({
+  test: {
+    reporters: [['default', { summary: false }], './test/setup/tally-reporter.ts'],
+    allowOnly: false,
+    teardownTimeout: 60_000,
+    projects: [
+      {
+        test: {
+          ...shared,
+          name: 'unit',
+          include: testsIn('**'),
+          exclude: [...servers, ...controllers],
+          testTimeout: 20_000,
+          maxWorkers: '100%',
+          sequence: { shuffle, groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          ...patient,
+          name: 'servers',
+          include: servers,
+          sequence: { shuffle, groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...patient,
+          name: 'controllers',
+          include: controllers,
+          globalSetup: ['test/setup/build-bundle.ts'],
+          sequence: { shuffle, groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});

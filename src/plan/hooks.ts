@@ -9,9 +9,9 @@ export type HookPatterns = readonly string[];
 export function parseHookPatterns(text: string): HookPatterns | Readonly<{ fault: string }> {
   const patterns = text.split(',').map((pattern) => pattern.trim());
   for (const pattern of patterns) {
-    if (pattern === '') return { fault: 'holds an empty pattern' };
+    if (pattern === '') return { fault: 'has an empty pattern in it' };
     if (pattern !== '*' && !pattern.includes('/')) {
-      return { fault: `holds "${pattern}", which names no group: write "*/${pattern}"` };
+      return { fault: `has "${pattern}" without a group (write "*/${pattern}" for any)` };
     }
   }
   return patterns;

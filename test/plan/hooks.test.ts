@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isHookOfOurs, parseHookPatterns } from '../../src/plan/hooks.ts';
 
@@ -33,12 +33,12 @@ describe('which lifecycle hooks are ours', () => {
 
   test('a pattern without a group is refused with the pattern that was meant', () => {
     expect(parseHookPatterns('a/b,drain')).toEqual({
-      fault: 'holds "drain", which names no group: write "*/drain"',
+      fault: 'has "drain" without a group (write "*/drain" for any)',
     });
   });
 
   test.each(['', 'a/b,', ',a/b', 'a/b,,c/d', ' '])('an empty pattern is refused: "%s"', (text) => {
-    expect(parseHookPatterns(text)).toEqual({ fault: 'holds an empty pattern' });
+    expect(parseHookPatterns(text)).toEqual({ fault: 'has an empty pattern in it' });
   });
 
   test('it agrees with a regular expression of the same meaning', () => {

@@ -1,0 +1,468 @@
+import { parseHookPatterns } from './plan/hooks.ts';
+
+type Parsed<Value> =
+  | Readonly<{ value: Value }>
+  /** Completes "QUEUE_URL is "x", which …"; undefined where what it takes says enough. */
+  | Readonly<{ fault: string | undefined }>;
+
+type Otherwise<Value> =
+  | 'required'
+  /** As one would write it. */
+  | Readonly<{ text: string }>
+  | Readonly<{
+      told: string;
+      /** Undefined: the queue's URL does not tell, so the option must be given. */
+      from(queueUrl: string): Readonly<{ value: Value }> | undefined;
+    }>;
+
+type Limits = Readonly<{ minimum: number; maximum: number } | { choices: readonly string[] }>;
+
+/**
+ * One option, named after its key in the table: `queueUrl` is the flag `--queue-url` and the
+ * environment variable `QUEUE_URL`.
+ */
+type Option<Value> = Readonly<{
+  type: 'string' | 'integer' | 'boolean';
+  /** Completes "it takes …". */
+  takes: string;
+  limits?: Limits;
+  unit?: 'seconds';
+  parse(given: string): Parsed<Value>;
+  /** What holds where nothing is given. */
+  otherwise: Otherwise<Value>;
+  description: string;
+}>;
+
+type Shape<Value> = Omit<Option<Value>, 'otherwise' | 'description'>;
+
+function text<Value>(takes: string, parse: (given: string) => Parsed<Value>): Shape<Value> {
+  return { type: 'string', takes, parse };
+}
+
+function wholeNumber(minimum: number, maximum: number): Shape<number> {
+  return {
+    type: 'integer',
+    takes: `a whole number from ${minimum} to ${maximum}`,
+    limits: { minimum, maximum },
+    parse(given) {
+      const value = /^\d{1,15}$/.test(given) ? Number(given) : Number.NaN;
+      return value >= minimum && value <= maximum ? { value } : { fault: undefined };
+    },
+  };
+}
+
+function seconds(minimum: number, maximum: number): Shape<number> {
+  return { ...wholeNumber(minimum, maximum), unit: 'seconds' };
+}
+
+function choice<const Choice extends string>(...choices: readonly Choice[]): Shape<Choice> {
+  return {
+    type: 'string',
+    takes: `one of ${choices.join(', ')}`,
+    limits: { choices },
+    parse(given) {
+      const value = choices.find((one) => one === given);
+      return value === undefined ? { fault: undefined } : { value };
+    },
+  };
+}
+
+const TRUE_OR_FALSE: Shape<boolean> = {
+  type: 'boolean',
+  takes: 'true or false',
+  parse(given) {
+    return ['true', 'false'].includes(given) ? { value: given === 'true' } : { fault: undefined };
+  },
+};
+
+/** For what may be left out; `told` says what that means. */
+function absent(told: string) {
+  return { told, from: () => ({ value: undefined }) };
+}
+
+function derived<Value>(value: Value | undefined): Readonly<{ value: Value }> | undefined {
+  return value === undefined ? undefined : { value };
+}
+
+const DAY_SECONDS = 86_400;
+
+const TABLE = {
+  queueUrl: {
+    ...text(
+      'the URL of a standard SQS queue, such as https://sqs.eu-central-1.amazonaws.com/123456789012/NAME',
+      parseQueueUrl,
+    ),
+    otherwise: 'required',
+    description:
+      'The SQS queue that the EventBridge rules and lifecycle hooks send to. Requests go to the host of this URL, or to AWS_ENDPOINT_URL_SQS or AWS_ENDPOINT_URL where one of them is set.',
+  },
+  awsRegion: {
+    ...text('the name of an AWS region, such as eu-central-1', (given) =>
+      REGION.test(given) ? { value: given } : { fault: undefined },
+    ),
+    otherwise: {
+      told: 'the region in QUEUE_URL',
+      from: (queueUrl: string) => derived(regionOfQueue(queueUrl)),
+    },
+    description:
+      "The region of the cluster's instances and Auto Scaling groups. The queue may be in another one: its URL says which.",
+  },
+  kubeconfig: {
+    ...text('the path of a kubeconfig file', (path) => ({ value: path })),
+    otherwise: absent("the service account of the controller's pod"),
+    description: 'How to reach the Kubernetes API server from outside the cluster.',
+  },
+  hooks: {
+    ...text(
+      'patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards',
+      (patterns) => {
+        const parsed = parseHookPatterns(patterns);
+        return 'fault' in parsed ? parsed : { value: parsed };
+      },
+    ),
+    otherwise: { text: '*' },
+    description:
+      'The lifecycle hooks that are ours to complete and to keep alive. Other terminate hooks still drain their node, but completing them is left to their owners.',
+  },
+  eventAccounts: {
+    ...text('account IDs of 12 digits, separated by commas, or * for any account', parseAccounts),
+    otherwise: {
+      told: 'the account in QUEUE_URL',
+      from: (queueUrl: string) => derived(accountsOfQueue(queueUrl)),
+    },
+    description: 'Events of other AWS accounts are deleted without effect.',
+  },
+  deadlineMarginSeconds: {
+    ...seconds(0, 60),
+    otherwise: { text: '5' },
+    description:
+      'How long before AWS takes the instance everything on it should be over: every deadline is brought forward by this much.',
+  },
+  disruptionBudgets: {
+    ...choice('until-deadline', 'always'),
+    otherwise: { text: 'until-deadline' },
+    description:
+      'How long PodDisruptionBudgets are respected. until-deadline: a pod that a budget still holds when its grace period is about to outlast the deadline is deleted, so that it ends in order rather than with the machine. always: never deleted past a budget.',
+  },
+  podGraceSeconds: {
+    ...seconds(1, DAY_SECONDS),
+    otherwise: absent("the pod's own grace period"),
+    description:
+      'An upper limit for the grace period of evicted pods. It only shortens; a deadline may shorten it further.',
+  },
+  terminateHookDrainSeconds: {
+    ...seconds(30, 2 * DAY_SECONDS),
+    otherwise: absent("the hook's heartbeat timeout"),
+    description:
+      "How long a drain for a terminate hook of ours may take. Where this is longer than the hook's timeout, heartbeats keep the hook alive; AWS allows 48 hours or 100 times the timeout, whichever is less.",
+  },
+  excludeFromLoadBalancers: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'true' },
+    description:
+      'Take the node out of load balancers that target nodes, by the label node.kubernetes.io/exclude-from-external-load-balancers.',
+  },
+  loadBalancerDrainSeconds: {
+    ...seconds(0, 3600),
+    otherwise: { text: '0' },
+    description:
+      'How long to wait, once the node is empty, before its lifecycle hooks are completed, so that load balancers finish deregistering it. Never beyond the deadline.',
+  },
+  waitForVolumes: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'true' },
+    description:
+      'Before completing lifecycle hooks, wait until the volumes of the evicted pods are detached, so that StatefulSets start elsewhere at once. Never beyond the deadline.',
+  },
+  unknownInstanceGraceSeconds: {
+    ...seconds(0, 3600),
+    otherwise: { text: '60' },
+    description:
+      'How long a message about an instance that no node claims waits for the node to register. After that it is deleted as not of this cluster.',
+  },
+  completeUnknownHooks: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'false' },
+    description:
+      "Complete the lifecycle hooks of instances that never became nodes. Right only where the queue gets the hooks of this cluster's groups alone.",
+  },
+  httpPort: {
+    ...wholeNumber(0, 65_535),
+    otherwise: { text: '8080' },
+    description: 'The port of /healthz and /readyz. 0 takes any free port, which the log names.',
+  },
+  podNamespace: {
+    ...text('the name of a namespace', parseDnsName),
+    otherwise: absent('unknown'),
+    description: "The namespace of the controller's own pod, from the downward API.",
+  },
+  podName: {
+    ...text('the name of a pod', parseDnsName),
+    otherwise: absent('unknown'),
+    description:
+      "The name of the controller's own pod, from the downward API. When its own node is drained, it evicts itself last.",
+  },
+  logLevel: {
+    ...choice('debug', 'info', 'warn', 'error'),
+    otherwise: { text: 'info' },
+    description: 'The least severe level that is logged.',
+  },
+  logFormat: {
+    ...choice('json', 'text'),
+    otherwise: { text: 'json' },
+    description: 'json: an object a line, for machines. text: aligned lines, for people.',
+  },
+} as const satisfies Readonly<Record<string, Option<unknown>>>;
+
+type Key = keyof typeof TABLE;
+type ValueOf<Row> = Row extends {
+  parse(given: string): Parsed<infer Value>;
+  otherwise: infer Absent;
+}
+  ? Value | (Absent extends { from(queueUrl: string): infer Derived } ? Told<Derived> : never)
+  : never;
+type Told<Derived> = Derived extends { value: infer Value } ? Value : never;
+
+/** What the process was told, checked and complete. */
+export type Options = { readonly [One in Key]: ValueOf<(typeof TABLE)[One]> };
+
+const ROWS: ReadonlyMap<string, Option<unknown>> = new Map(Object.entries(TABLE));
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Reads flags (`--queue-url X`, `--queue-url=X`; booleans `--x`, `--x=false`) and the environment. A
+ * flag wins; an empty variable counts as not set. All faults are found, each told in a sentence.
+ */
+export function parseOptions(
+  flags: readonly string[],
+  environment: Environment,
+): Readonly<{ options: Options }> | Readonly<{ faults: readonly string[] }> {
+  const { given, faults } = readFlags(flags);
+  const values: Record<string, unknown> = {};
+  const unusable = new Set<string>();
+  for (const [key, row] of ROWS) {
+    const said = given.has(key) ? given.get(key) : (variable(environment, key) ?? defaultText(row));
+    if (said === undefined) {
+      if (given.has(key)) unusable.add(key);
+      continue;
+    }
+    const parsed = row.parse(said);
+    if ('value' in parsed) {
+      values[key] = parsed.value;
+      continue;
+    }
+    unusable.add(key);
+    const name = given.has(key) ? flagOf(key) : variableOf(key);
+    const why = parsed.fault === undefined ? '' : `, which ${parsed.fault}`;
+    faults.push(`${name} is ${quote(said)}${why}: it takes ${row.takes}.`);
+  }
+  const { queueUrl } = values;
+  for (const [key, { otherwise, takes }] of ROWS) {
+    if (key in values || unusable.has(key)) continue;
+    const hint = `${flagOf(key)} or ${variableOf(key)} takes ${takes}`;
+    if (otherwise === 'required') {
+      faults.push(`${variableOf(key)} is missing: ${hint}.`);
+    } else if ('from' in otherwise && typeof queueUrl === 'string') {
+      const derived = otherwise.from(queueUrl);
+      if (derived !== undefined) values[key] = derived.value;
+      else faults.push(`${variableOf(key)} is missing, and QUEUE_URL does not tell it: ${hint}.`);
+    }
+  }
+  return faults.length === 0 && isComplete(values) ? { options: values } : { faults };
+}
+
+/** Each value is of its row's own parse or derivation, so its type is its row's. */
+function isComplete(values: object): values is Options {
+  return [...ROWS.keys()].every((key) => key in values);
+}
+
+function variable(environment: Environment, key: string): string | undefined {
+  const value = environment[variableOf(key)];
+  return value === '' ? undefined : value;
+}
+
+function defaultText({ otherwise }: Option<unknown>): string | undefined {
+  return otherwise !== 'required' && 'text' in otherwise ? otherwise.text : undefined;
+}
+
+/** What flags say, by key; undefined: given, but so that a fault tells of it. */
+function readFlags(flags: readonly string[]): {
+  given: Map<string, string | undefined>;
+  faults: string[];
+} {
+  const given = new Map<string, string | undefined>();
+  const faults: string[] = [];
+  for (let at = 0; at < flags.length; at++) {
+    const argument = flags[at] ?? '';
+    if (!argument.startsWith('--')) {
+      faults.push(
+        `${quote(argument)} is not expected here: options are given as --flag VALUE, --flag=VALUE or --flag.`,
+      );
+      continue;
+    }
+    const equals = argument.indexOf('=');
+    const flag = equals < 0 ? argument : argument.slice(0, equals);
+    const next =
+      equals < 0 && flags[at + 1]?.startsWith('--') === false ? flags[at + 1] : undefined;
+    const [key, row] = [...ROWS].find(([one]) => flagOf(one) === flag) ?? [];
+    if (key === undefined || row === undefined) {
+      const close = closestFlag(flag);
+      faults.push(
+        `There is no flag ${quote(flag)}${close === undefined ? '.' : `: did you mean ${close}?`}`,
+      );
+      // What follows an unknown flag is most likely its value.
+      if (next !== undefined) at++;
+      continue;
+    }
+    let value = equals < 0 ? next : argument.slice(equals + 1);
+    if (row.type === 'boolean' && equals < 0) value = 'true';
+    else if (next !== undefined) at++;
+    if (given.has(key)) {
+      faults.push(`${flag} is given more than once: it takes ${row.takes}.`);
+      value = undefined;
+    } else if (value === undefined || value === '') {
+      faults.push(`${flag} is given without a value: it takes ${row.takes}.`);
+      value = undefined;
+    }
+    given.set(key, value);
+  }
+  return { given, faults };
+}
+
+function variableOf(key: string): string {
+  return key.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+}
+
+function flagOf(key: string): string {
+  return `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Quoted and cut, so that no value can break up or flood the report. */
+function quote(value: string): string {
+  return JSON.stringify(value.length > 200 ? `${value.slice(0, 200)}…` : value);
+}
+
+/** The flag that was most likely meant, if one is near. */
+function closestFlag(flag: string): string | undefined {
+  const wanted = flag.toLowerCase().replaceAll('_', '-').slice(0, 100);
+  const near = [...ROWS.keys()]
+    .map((key) => ({ flag: flagOf(key), edits: editDistance(wanted, flagOf(key)) }))
+    .toSorted((a, b) => a.edits - b.edits)[0];
+  return near !== undefined && near.edits <= Math.max(2, wanted.length / 4) ? near.flag : undefined;
+}
+
+/** Levenshtein's, with neighbours swapped counted as one. */
+function editDistance(a: string, b: string): number {
+  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  const cell = (row: number, column: number): number => rows[row]?.[column] ?? Infinity;
+  for (let i = 1; i <= a.length; i++) {
+    rows[i] = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1];
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      rows[i]?.push(
+        Math.min(
+          cell(i - 1, j) + 1,
+          cell(i, j - 1) + 1,
+          cell(i - 1, j - 1) + (same ? 0 : 1),
+          swapped ? cell(i - 2, j - 2) + 1 : Infinity,
+        ),
+      );
+    }
+  }
+  return cell(a.length, b.length);
+}
+
+const REGION = /^[a-z]+(-[a-z]+)+-\d+$/;
+const ACCOUNT = /^\d{12}$/;
+
+function parseQueueUrl(given: string): Parsed<string> {
+  if (!URL.canParse(given)) return { fault: 'is not a URL' };
+  const url = new URL(given);
+  if (!['http:', 'https:'].includes(url.protocol)) return { fault: 'is neither http nor https' };
+  const name = url.pathname.split('/').at(-1) ?? '';
+  // In a FIFO queue a message that waits for its node would hold up all others of its group.
+  if (name.endsWith('.fifo')) return { fault: 'is a FIFO queue' };
+  if (!/^[\w-]{1,80}$/.test(name)) return { fault: 'does not end in the name of a queue' };
+  return { value: given };
+}
+
+/**
+ * The region that the host of a queue's URL names: `sqs.REGION.…`, `vpce-….sqs.REGION.vpce.…`,
+ * `sqs-fips.REGION.…`, and the older `REGION.queue.…` and `queue.…`.
+ * https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+ */
+export function regionOfQueue(queueUrl: string): string | undefined {
+  const { hostname } = new URL(queueUrl);
+  if (hostname === 'queue.amazonaws.com') return 'us-east-1';
+  const labels = hostname.split('.');
+  const service = labels.findIndex((label) => ['sqs', 'sqs-fips', 'queue'].includes(label));
+  if (service < 0) return undefined;
+  const region = labels[service] === 'queue' ? labels[service - 1] : labels[service + 1];
+  return region !== undefined && REGION.test(region) ? region : undefined;
+}
+
+function accountsOfQueue(queueUrl: string): readonly string[] | undefined {
+  const account = new URL(queueUrl).pathname.split('/').at(-2);
+  return account !== undefined && ACCOUNT.test(account) ? [account] : undefined;
+}
+
+function parseAccounts(given: string): Parsed<readonly string[] | '*'> {
+  if (given.trim() === '*') return { value: '*' };
+  const accounts = given.split(',').map((account) => account.trim());
+  const wrong = accounts.find((account) => !ACCOUNT.test(account));
+  return wrong === undefined ? { value: accounts } : { fault: `has ${quote(wrong)} in it` };
+}
+
+function parseDnsName(given: string): Parsed<string> {
+  return /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(given)
+    ? { value: given }
+    : { fault: undefined };
+}
+
+/** The table as data: for `options --format json`, and for whatever is generated from it. */
+export function describeOptions() {
+  return [...ROWS].map(([key, { parse: _, otherwise, ...row }]) => ({
+    variable: variableOf(key),
+    flag: flagOf(key),
+    required: otherwise === 'required',
+    /** As one would write it; null where `defaultMeaning` tells it in words, or where it is required. */
+    default: otherwise !== 'required' && 'text' in otherwise ? otherwise.text : null,
+    defaultMeaning: otherwise !== 'required' && 'told' in otherwise ? otherwise.told : null,
+    ...row,
+  }));
+}
+
+/** The table as a Markdown document. */
+export function optionsMarkdown(): string {
+  const rows = describeOptions().map((row) => {
+    const unit = row.unit === undefined ? '' : ` ${row.unit}`;
+    const holds = row.default === null ? row.defaultMeaning : `\`${row.default}\`${unit}`;
+    const takes = `${row.takes.slice(0, 1).toUpperCase()}${row.takes.slice(1)}.`;
+    return [
+      `\`${row.variable}\``,
+      `\`${row.flag}\``,
+      holds ?? '**required**',
+      takes,
+      row.description,
+    ];
+  });
+  const table = [
+    ['Variable', 'Flag', 'Default', 'Takes', 'Meaning'],
+    Array(5).fill('---'),
+    ...rows,
+  ];
+  return `# Options
+
+Each option is an environment variable and a flag of \`node-termination-controller run\`; the flag wins. A flag is written \`--flag VALUE\` or \`--flag=VALUE\`, a flag for true or false also \`--flag\` alone. An empty variable counts as not set. Whatever is wrong is reported together, with exit code 2, before anything starts.
+
+Credentials and endpoints of AWS are found as by every AWS SDK: IAM roles for service accounts, EKS Pod Identity, instance profile, \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\` and the rest.
+
+${table.map((cells) => `| ${cells.map(escapeCell).join(' | ')} |`).join('\n')}
+`;
+}
+
+function escapeCell(cell: string): string {
+  return cell.replaceAll('|', '\\|');
+}

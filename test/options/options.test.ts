@@ -1,0 +1,194 @@
+import { describe, expect, expectTypeOf, test } from 'vitest';
+import { describeOptions, parseOptions, regionOfQueue, type Options } from '../../src/options.ts';
+
+const QUEUE_URL = 'https://sqs.eu-central-1.amazonaws.com/123456789012/interruptions';
+
+function options(flags: readonly string[], environment: Record<string, string> = { QUEUE_URL }) {
+  const parsed = parseOptions(flags, environment);
+  if ('faults' in parsed) throw new Error(parsed.faults.join('\n'));
+  return parsed.options;
+}
+
+function faults(flags: readonly string[], environment: Record<string, string> = { QUEUE_URL }) {
+  const parsed = parseOptions(flags, environment);
+  return 'faults' in parsed ? parsed.faults : [];
+}
+
+describe('the options', () => {
+  test('the URL of the queue is all that must be given', () => {
+    expect(options([])).toEqual({
+      queueUrl: QUEUE_URL,
+      awsRegion: 'eu-central-1',
+      kubeconfig: undefined,
+      nodeSelector: undefined,
+      hooks: ['*'],
+      eventAccounts: ['123456789012'],
+      deadlineMarginSeconds: 5,
+      disruptionBudgets: 'until-deadline',
+      podGraceSeconds: undefined,
+      terminateHookDrainSeconds: undefined,
+      excludeFromLoadBalancers: true,
+      loadBalancerDrainSeconds: 0,
+      waitForVolumes: true,
+      unknownInstanceGraceSeconds: 60,
+      completeUnknownHooks: false,
+      httpPort: 8080,
+      podNamespace: undefined,
+      podName: undefined,
+      logLevel: 'info',
+      logFormat: 'json',
+    });
+  });
+
+  test('their types follow from the table', () => {
+    expectTypeOf<Options['queueUrl']>().toEqualTypeOf<string>();
+    expectTypeOf<Options['httpPort']>().toEqualTypeOf<number>();
+    expectTypeOf<Options['podGraceSeconds']>().toEqualTypeOf<number | undefined>();
+    expectTypeOf<Options['waitForVolumes']>().toEqualTypeOf<boolean>();
+    expectTypeOf<Options['disruptionBudgets']>().toEqualTypeOf<'until-deadline' | 'always'>();
+    expectTypeOf<Options['eventAccounts']>().toEqualTypeOf<readonly string[] | '*'>();
+    expect(Object.keys(options([]))).toHaveLength(describeOptions().length);
+  });
+
+  test.each([
+    { flags: ['--http-port', '9000'], key: 'httpPort', value: 9000 },
+    { flags: ['--http-port=0'], key: 'httpPort', value: 0 },
+    { flags: ['--wait-for-volumes=false'], key: 'waitForVolumes', value: false },
+    { flags: ['--complete-unknown-hooks'], key: 'completeUnknownHooks', value: true },
+    { flags: ['--complete-unknown-hooks', '--http-port=1'], key: 'httpPort', value: 1 },
+    { flags: ['--event-accounts', '*'], key: 'eventAccounts', value: '*' },
+    {
+      flags: ['--event-accounts=111111111111, 222222222222'],
+      key: 'eventAccounts',
+      value: ['111111111111', '222222222222'],
+    },
+    { flags: ['--hooks', 'a/b,c/*'], key: 'hooks', value: ['a/b', 'c/*'] },
+    { flags: ['--disruption-budgets=always'], key: 'disruptionBudgets', value: 'always' },
+    { flags: ['--log-format', 'text'], key: 'logFormat', value: 'text' },
+    { flags: ['--kubeconfig', '/etc/a=b'], key: 'kubeconfig', value: '/etc/a=b' },
+    { flags: ['--kubeconfig=/etc/a=b'], key: 'kubeconfig', value: '/etc/a=b' },
+  ])('$flags', ({ flags, key, value }) => {
+    expect(options(flags)).toHaveProperty(key, value);
+  });
+
+  test('a flag wins over its variable, even where that one is impossible', () => {
+    const environment = { QUEUE_URL, HTTP_PORT: 'none' };
+    expect(options(['--http-port', '9000'], environment).httpPort).toBe(9000);
+  });
+
+  test('an empty variable counts as not set', () => {
+    expect(options([], { QUEUE_URL, HTTP_PORT: '', POD_GRACE_SECONDS: '' })).toMatchObject({
+      httpPort: 8080,
+      podGraceSeconds: undefined,
+    });
+  });
+});
+
+describe('faults', () => {
+  test('all are told at once, each with its option, its value and what is allowed', () => {
+    const environment = { HTTP_PORT: '99999', LOG_LEVEL: 'verbose', WAIT_FOR_VOLUMES: 'yes' };
+    const flags = ['--queue-ulr', QUEUE_URL, '--pod-grace-seconds=0', '--hooks=drain', 'run'];
+    expect(faults(flags, environment)).toEqual([
+      'There is no flag "--queue-ulr": did you mean --queue-url?',
+      '"run" is not expected here: options are given as --flag VALUE, --flag=VALUE or --flag.',
+      '--hooks is "drain", which has "drain" without a group (write "*/drain" for any): it takes patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards.',
+      '--pod-grace-seconds is "0": it takes a whole number from 1 to 86400.',
+      'WAIT_FOR_VOLUMES is "yes": it takes true or false.',
+      'HTTP_PORT is "99999": it takes a whole number from 0 to 65535.',
+      'LOG_LEVEL is "verbose": it takes one of debug, info, warn, error.',
+      'QUEUE_URL is missing: --queue-url or QUEUE_URL takes the URL of a standard SQS queue, such as https://sqs.eu-central-1.amazonaws.com/123456789012/NAME.',
+    ]);
+  });
+
+  test.each([
+    { flag: '--queue-ulr', meant: '--queue-url' },
+    { flag: '--QUEUE_URL', meant: '--queue-url' },
+    { flag: '--port', meant: undefined },
+    { flag: '--hppt-port', meant: '--http-port' },
+    { flag: '--wait-for-volume', meant: '--wait-for-volumes' },
+    { flag: '--x', meant: undefined },
+    { flag: `--${'x'.repeat(10_000)}`, meant: undefined },
+  ])('an unknown flag $flag: did you mean $meant', ({ flag, meant }) => {
+    const [fault, ...others] = faults([flag, 'value']);
+    expect(others).toEqual([]);
+    expect(fault).toMatch(/^There is no flag "--/);
+    expect(fault?.match(/did you mean (\S+)\?$/)?.[1]).toBe(meant);
+  });
+
+  test.each([
+    [['--queue-url']],
+    [['--queue-url=']],
+    [['--queue-url', '--http-port=1']],
+    [['--queue-url', QUEUE_URL, '--queue-url', QUEUE_URL]],
+    [['--wait-for-volumes=']],
+    [['--wait-for-volumes', 'false']],
+    [['--wait-for-volumes=TRUE']],
+  ])('%j is one fault', (flags) => {
+    expect(faults(flags)).toHaveLength(1);
+  });
+
+  test.each(['-1', '1.5', '1e3', ' 5', '0x10', '61', '', '9'.repeat(400), 'NaN', '٣'])(
+    'a number is decimal digits within its range, not "%s"',
+    (value) => {
+      const told = faults([`--deadline-margin-seconds=${value}`]);
+      expect(told).toHaveLength(1);
+      expect(told[0]).toContain('--deadline-margin-seconds');
+      expect(told[0]).toContain('a whole number from 0 to 60');
+    },
+  );
+
+  test.each([
+    ['not a url', 'is not a URL'],
+    ['ftp://sqs.eu-central-1.amazonaws.com/123456789012/q', 'is neither http nor https'],
+    ['https://sqs.eu-central-1.amazonaws.com/123456789012/q.fifo', 'is a FIFO queue'],
+    ['https://sqs.eu-central-1.amazonaws.com/', 'does not end in the name of a queue'],
+    ['https://sqs.eu-central-1.amazonaws.com/1/a b', 'does not end in the name of a queue'],
+  ])('QUEUE_URL=%s %s', (url, fault) => {
+    expect(faults([], { QUEUE_URL: url })).toEqual([expect.stringContaining(`which ${fault}: it`)]);
+  });
+
+  test.each(['12345678901', '123456789012,', '*,123456789012', 'abc'])(
+    'EVENT_ACCOUNTS=%s is refused',
+    (accounts) => {
+      expect(faults([], { QUEUE_URL, EVENT_ACCOUNTS: accounts })).toEqual([
+        expect.stringMatching(/^EVENT_ACCOUNTS is .*12 digits, separated by commas, or \*/),
+      ]);
+    },
+  );
+
+  test('a value is quoted and cut: no newline and no flood reaches the report', () => {
+    const [fault] = faults([`--log-level=a\nb\u001b[31m${'x'.repeat(100_000)}`]);
+    expect(fault).toMatch(/^--log-level is "a\\nb\\u001b\[31mx+…": it takes one of/);
+    expect(fault?.length).toBeLessThan(400);
+  });
+
+  test('where the URL of the queue does not tell region or account, both are asked for', () => {
+    expect(faults([], { QUEUE_URL: 'http://localhost:4566/queue/interruptions' })).toEqual([
+      'AWS_REGION is missing, and QUEUE_URL does not tell it: --aws-region or AWS_REGION takes the name of an AWS region, such as eu-central-1.',
+      'EVENT_ACCOUNTS is missing, and QUEUE_URL does not tell it: --event-accounts or EVENT_ACCOUNTS takes account IDs of 12 digits, separated by commas, or * for any account.',
+    ]);
+  });
+
+  test('a wrong URL of the queue is one fault, not three', () => {
+    expect(faults([], { QUEUE_URL: 'nonsense' })).toHaveLength(1);
+  });
+});
+
+test.each([
+  ['https://sqs.us-east-1.amazonaws.com/1/q', 'us-east-1'],
+  ['https://sqs.cn-north-1.amazonaws.com.cn/1/q', 'cn-north-1'],
+  ['https://sqs.us-gov-west-1.amazonaws.com/1/q', 'us-gov-west-1'],
+  ['https://sqs-fips.us-east-2.amazonaws.com/1/q', 'us-east-2'],
+  ['https://sqs.eu-west-3.api.aws/1/q', 'eu-west-3'],
+  ['https://vpce-0a1b2c-d4e5f6.sqs.eu-north-1.vpce.amazonaws.com/1/q', 'eu-north-1'],
+  ['https://sqs.us-iso-east-1.c2s.ic.gov/1/q', 'us-iso-east-1'],
+  ['https://sqs.eusc-de-east-1.amazonaws.eu/1/q', 'eusc-de-east-1'],
+  ['https://ap-southeast-2.queue.amazonaws.com/1/q', 'ap-southeast-2'],
+  ['https://queue.amazonaws.com/1/q', 'us-east-1'],
+  ['http://sqs.us-east-1.localhost:4566/000000000000/q', 'us-east-1'],
+  ['http://localhost:9324/000000000000/q', undefined],
+  ['http://127.0.0.1:9324/000000000000/q', undefined],
+  ['http://sqs:9324/000000000000/q', undefined],
+])('the region of %s is %s', (url, region) => {
+  expect(regionOfQueue(url)).toBe(region);
+});

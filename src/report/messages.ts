@@ -143,6 +143,31 @@ export const MESSAGES = {
     meaning:
       'Auto Scaling did not accept the completion; the instance waits for the timeout of its hook.',
   },
+
+  // The API server
+  'credentials not renewed': {
+    level: 'warn',
+    meaning:
+      'Token, certificate or plugin for the API server could not be read again; the old credentials stay in use.',
+  },
+  'watch ended': {
+    level: 'debug',
+    meaning: 'The API server ended a watch, as it does every few minutes; the next one goes on.',
+  },
+  'listing again': {
+    level: 'info',
+    meaning: 'A watch has lost its place, so that all objects are listed; nothing is missed.',
+  },
+  'cannot follow': {
+    level: 'warn',
+    meaning:
+      'Objects of this kind can be neither listed nor watched, for the reason given; it is tried each second.',
+  },
+  'following again': { level: 'info', meaning: 'Objects of this kind are watched again.' },
+  'listener failed': {
+    level: 'error',
+    meaning: 'A change of these objects was not taken up everywhere: a fault of this program.',
+  },
 } as const satisfies Readonly<Record<string, Readonly<{ level: Level; meaning: string }>>>;
 
 export type Level = 'debug' | 'info' | 'warn' | 'error';

@@ -1,0 +1,280 @@
+import { Pool, ProxyAgent, type Dispatcher } from 'undici';
+import type { Clock } from '../clock.ts';
+import type { Report } from '../report/report.ts';
+import { createAdmission, type Admission, type Lane } from './admission.ts';
+import {
+  createAuthenticator,
+  sameTls,
+  type Authenticator,
+  type Credentials,
+  type TlsMaterial,
+} from './credentials.ts';
+import { exchange, type Exchanged, type ExchangeOptions } from './exchange.ts';
+
+export type ApiRequest = Readonly<{
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Starts with a slash; its segments are encoded (`pathOf`). */
+  path: string;
+  query?: Readonly<Record<string, string>>;
+  body?: unknown;
+  contentType?: 'application/json' | 'application/merge-patch+json';
+  accept?: string;
+  /** `watch` goes past the admission, over the watches' own connections. */
+  lane: Lane | 'watch';
+  timeoutMs?: number;
+}>;
+
+/** What came back. Failures are values; only an aborted signal rejects. */
+export type Answer =
+  /** `body`: parsed if it was JSON, else the text. `retryAfter`: the header as it stood. */
+  | Readonly<{ kind: 'answer'; status: number; body: unknown; retryAfter: string | undefined }>
+  /** `timedOut`: it was sent, and no answer came in time. */
+  | Readonly<{ kind: 'none'; message: string; timedOut: boolean }>
+  /** Not sent: too many requests wait for a place. */
+  | Readonly<{ kind: 'crowded' }>;
+
+export type StreamOptions = Readonly<{ idleMs: number; onData: (chunk: Buffer) => boolean }>;
+
+export interface Connection {
+  request(request: ApiRequest, signal: AbortSignal): Promise<Answer>;
+  /** A 2xx answer's body goes to `onData`; resolves at its end. */
+  stream(request: ApiRequest, options: StreamOptions, signal: AbortSignal): Promise<Answer>;
+  /** Cuts all connections; what is in flight answers `none`. */
+  close(): Promise<void>;
+}
+
+export type ConnectOptions = Readonly<{
+  /** File, or several as in kubectl's KUBECONFIG; undefined: in-cluster. */
+  kubeconfigPath: string | undefined;
+  userAgent: string;
+  clock: Clock;
+  report: Report;
+}>;
+
+const REQUEST_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 5000;
+const LIMITS = { marks: 64, bulk: 64, bulkBesideMarks: 2, waiting: 20_000 };
+/** The standing watches, one pod watch, and the lists they begin with. */
+const WATCH_CONNECTIONS = 16;
+/** Below the 90 s after which the API server closes an idle connection. */
+const KEEP_ALIVE_MS = 60_000;
+/** The kernel probes after this silence, each second, and gives up after ten probes. */
+const PROBE_AFTER_MS = 15_000;
+const REPLACE_POOL_AGAIN_AFTER_MS = 10_000;
+
+/** Throws when the configuration is missing or unusable; does no I/O on the network. */
+export function connect(options: ConnectOptions): Connection {
+  const { clock, report } = options;
+  return new PooledConnection(
+    createAuthenticator(options.kubeconfigPath, clock, report),
+    createAdmission(LIMITS),
+    options,
+  );
+}
+
+type Pools = Readonly<{ tls: TlsMaterial; requests: Dispatcher; watches: Dispatcher }>;
+
+class PooledConnection implements Connection {
+  private readonly authenticator: Authenticator;
+  private readonly admission: Admission;
+  private readonly clock: Clock;
+  private readonly report: Report;
+  private readonly origin: string;
+  private readonly pathPrefix: string;
+  private readonly userAgent: string;
+  private pools: Pools | undefined;
+  private replacedAt = 0;
+  private closed = false;
+  /** Replaced, but with requests still on them. */
+  private readonly retired = new Set<Dispatcher>();
+
+  constructor(authenticator: Authenticator, admission: Admission, options: ConnectOptions) {
+    this.authenticator = authenticator;
+    this.admission = admission;
+    this.clock = options.clock;
+    this.report = options.report;
+    this.userAgent = options.userAgent;
+    this.origin = authenticator.server.origin;
+    this.pathPrefix = authenticator.server.pathname.replace(/\/$/, '');
+  }
+
+  async request(request: ApiRequest, signal: AbortSignal): Promise<Answer> {
+    const answer = await this.withCredentials(request, {}, signal);
+    if (answer.kind === 'none' && answer.timedOut && request.lane === 'mark')
+      this.replaceRequestPool();
+    return answer;
+  }
+
+  async stream(request: ApiRequest, options: StreamOptions, signal: AbortSignal): Promise<Answer> {
+    return this.withCredentials(request, options, signal);
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    const open = [...this.retired];
+    if (this.pools !== undefined) open.push(this.pools.requests, this.pools.watches);
+    this.pools = undefined;
+    await Promise.all(open.map((pool) => pool.destroy(new Error('connection closed'))));
+  }
+
+  private async withCredentials(
+    request: ApiRequest,
+    options: Partial<StreamOptions>,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    let credentials: Credentials;
+    try {
+      const held = this.authenticator.current();
+      credentials = held instanceof Promise ? await held : held;
+    } catch (error) {
+      signal.throwIfAborted();
+      return { kind: 'none', message: `no credentials: ${String(error)}`, timedOut: false };
+    }
+    const first = await this.attempt(request, credentials, options, signal);
+    if (first.kind !== 'answer' || first.status !== 401) return first;
+    let renewed: Credentials;
+    try {
+      renewed = await this.authenticator.renew(credentials);
+    } catch (error) {
+      this.report.warn('credentials not renewed', { error });
+      return first;
+    }
+    return renewed === credentials ? first : this.attempt(request, renewed, options, signal);
+  }
+
+  private async attempt(
+    request: ApiRequest,
+    credentials: Credentials,
+    options: Partial<StreamOptions>,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    signal.throwIfAborted();
+    let release: (() => void) | undefined;
+    if (request.lane !== 'watch') {
+      const admitted = this.admission.admit(request.lane, signal);
+      release = admitted instanceof Promise ? await admitted : admitted;
+      if (release === undefined) return { kind: 'crowded' };
+    }
+    if (this.closed) {
+      release?.();
+      return { kind: 'none', message: 'connection closed', timedOut: false };
+    }
+    const pools = this.poolsFor(credentials.tls);
+    const exchangeOptions: ExchangeOptions = {
+      clock: this.clock,
+      timeoutMs: request.timeoutMs ?? REQUEST_TIMEOUT_MS,
+      ...(release && { onReleased: release }),
+      ...options,
+    };
+    const exchanged = await exchange(
+      request.lane === 'watch' ? pools.watches : pools.requests,
+      this.dispatchOptions(request, credentials),
+      exchangeOptions,
+      signal,
+    );
+    return toAnswer(exchanged);
+  }
+
+  private dispatchOptions(
+    request: ApiRequest,
+    credentials: Credentials,
+  ): Dispatcher.DispatchOptions {
+    const query =
+      request.query === undefined ? '' : `?${new URLSearchParams(request.query).toString()}`;
+    return {
+      origin: this.origin,
+      method: request.method,
+      path: `${this.pathPrefix}${request.path}${query}`,
+      headers: {
+        ...credentials.headers,
+        accept: request.accept ?? 'application/json',
+        'user-agent': this.userAgent,
+        ...(request.body !== undefined && {
+          'content-type': request.contentType ?? 'application/json',
+        }),
+      },
+      ...(request.body !== undefined && { body: JSON.stringify(request.body) }),
+    };
+  }
+
+  private poolsFor(tls: TlsMaterial): Pools {
+    if (this.pools !== undefined && sameTls(this.pools.tls, tls)) return this.pools;
+    const old = this.pools;
+    this.pools = {
+      tls,
+      requests: this.openPool(tls, LIMITS.marks + LIMITS.bulk),
+      watches: this.openPool(tls, WATCH_CONNECTIONS),
+    };
+    if (old !== undefined) {
+      this.retire(old.requests);
+      this.retire(old.watches);
+    }
+    return this.pools;
+  }
+
+  /**
+   * A mark that got no answer in time may have gone to a server that has died without a word, and
+   * so may the next one on each idle connection: they start on new ones.
+   */
+  private replaceRequestPool(): void {
+    const now = this.clock.now();
+    if (this.pools === undefined || now - this.replacedAt < REPLACE_POOL_AGAIN_AFTER_MS) return;
+    this.replacedAt = now;
+    const { tls, requests } = this.pools;
+    this.pools = { ...this.pools, requests: this.openPool(tls, LIMITS.marks + LIMITS.bulk) };
+    this.retire(requests);
+  }
+
+  private openPool(tls: TlsMaterial, connections: number): Dispatcher {
+    const shared = {
+      connections,
+      allowH2: false,
+      pipelining: 1,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      // Every exchange has its own limits.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+    };
+    const connector = { ...tls, keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS };
+    const { proxyUrl } = this.authenticator;
+    if (proxyUrl !== undefined)
+      return new ProxyAgent({ ...shared, uri: proxyUrl, requestTls: connector });
+    return new Pool(this.origin, { ...shared, connect: connector });
+  }
+
+  private retire(pool: Dispatcher): void {
+    this.retired.add(pool);
+    pool.close(() => this.retired.delete(pool));
+  }
+}
+
+function toAnswer(exchanged: Exchanged): Answer {
+  if (exchanged.kind === 'none') {
+    const { message, timedOut, sent } = exchanged;
+    return { kind: 'none', message, timedOut: timedOut && sent };
+  }
+  const { status, headers } = exchanged;
+  const isJson = headers['content-type']?.includes('json') === true;
+  return {
+    kind: 'answer',
+    status,
+    body: isJson ? parsedOrText(exchanged.body) : exchanged.body,
+    retryAfter: headers['retry-after'],
+  };
+}
+
+function parsedOrText(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // What it says is still shown to people; nothing else is read from an answer of the wrong shape.
+    return text;
+  }
+}
+
+/** Joins encoded segments: `pathOf('api', 'v1', 'nodes', name)`. */
+export function pathOf(...segments: readonly string[]): string {
+  return segments.map((segment) => `/${encodeURIComponent(segment)}`).join('');
+}

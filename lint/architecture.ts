@@ -60,12 +60,13 @@ const layers: Readonly<Record<string, Layer>> = {
   },
   http: { imports: [...core, 'clock'], types: [report, ...stages], packages: ['node:*', 'zod'] },
   clock: { imports: [], types: [], packages: [] },
-  options: { imports: core, types: [], packages: ['node:*', 'zod'] },
+  options: { imports: [...core, 'kubernetes/selector.ts'], types: [], packages: ['node:*', 'zod'] },
   controller: { imports: roots, types: [], packages: ['node:*'] },
   doctor: { imports: roots, types: [], packages: ['*'] },
   preview: { imports: roots, types: [], packages: ['*'] },
   drill: { imports: roots, types: [], packages: ['*'] },
-  main: { imports: ['controller', ...commands, ...roots], types: [], packages: ['node:*'] },
+  run: { imports: ['controller', ...roots], types: [], packages: ['node:*'] },
+  main: { imports: ['run', 'controller', ...commands, ...roots], types: [], packages: ['node:*'] },
 };
 
 /** The layer of a file, given its path from the root of the repository; undefined outside `src/`. */

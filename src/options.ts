@@ -1,3 +1,4 @@
+import { parseSelector } from './kubernetes/selector.ts';
 import { parseHookPatterns } from './plan/hooks.ts';
 
 type Parsed<Value> =
@@ -111,6 +112,11 @@ const TABLE = {
     ...text('the path of a kubeconfig file', (path) => ({ value: path })),
     otherwise: absent("the service account of the controller's pod"),
     description: 'How to reach the Kubernetes API server from outside the cluster.',
+  },
+  nodeSelector: {
+    ...text('a label selector, such as pool=spot,team in (a, b)', parseNodeSelector),
+    otherwise: { told: 'all nodes', from: () => ({ value: '' }) },
+    description: 'The nodes to look after. Messages about others are deleted without effect.',
   },
   hooks: {
     ...text(
@@ -264,8 +270,8 @@ export function parseOptions(
     if (otherwise === 'required') {
       faults.push(`${variableOf(key)} is missing: ${hint}.`);
     } else if ('from' in otherwise && typeof queueUrl === 'string') {
-      const derived = otherwise.from(queueUrl);
-      if (derived !== undefined) values[key] = derived.value;
+      const holds = otherwise.from(queueUrl);
+      if (holds !== undefined) values[key] = holds.value;
       else faults.push(`${variableOf(key)} is missing, and QUEUE_URL does not tell it: ${hint}.`);
     }
   }
@@ -406,6 +412,15 @@ export function regionOfQueue(queueUrl: string): string | undefined {
 function accountsOfQueue(queueUrl: string): readonly string[] | undefined {
   const account = new URL(queueUrl).pathname.split('/').at(-2);
   return account !== undefined && ACCOUNT.test(account) ? [account] : undefined;
+}
+
+function parseNodeSelector(given: string): Parsed<string> {
+  try {
+    parseSelector(given);
+    return { value: given };
+  } catch (error) {
+    return { fault: `is none: ${error instanceof Error ? error.message : String(error)}` };
+  }
 }
 
 function parseAccounts(given: string): Parsed<readonly string[] | '*'> {

@@ -16,11 +16,11 @@ function faults(flags: readonly string[], environment: Record<string, string> = 
 
 describe('the options', () => {
   test('the URL of the queue is all that must be given', () => {
-    expect(options([])).toEqual({
+    expect(options([])).toStrictEqual({
       queueUrl: QUEUE_URL,
       awsRegion: 'eu-central-1',
       kubeconfig: undefined,
-      nodeSelector: undefined,
+      nodeSelector: '',
       hooks: ['*'],
       eventAccounts: ['123456789012'],
       deadlineMarginSeconds: 5,
@@ -145,6 +145,21 @@ describe('faults', () => {
     ['https://sqs.eu-central-1.amazonaws.com/1/a b', 'does not end in the name of a queue'],
   ])('QUEUE_URL=%s %s', (url, fault) => {
     expect(faults([], { QUEUE_URL: url })).toEqual([expect.stringContaining(`which ${fault}: it`)]);
+  });
+
+  test.each(['pool=', 'team in (a, b),!gpu,zone notin (c)', 'kubernetes.io/os=linux'])(
+    'NODE_SELECTOR=%s is taken as it is',
+    (selector) => {
+      expect(options([], { QUEUE_URL, NODE_SELECTOR: selector }).nodeSelector).toBe(selector);
+    },
+  );
+
+  test.each(['pool=spot,', '!', 'a=b=c', 'team in a'])('NODE_SELECTOR=%s is none', (selector) => {
+    expect(faults([], { QUEUE_URL, NODE_SELECTOR: selector })).toEqual([
+      expect.stringMatching(
+        /^NODE_SELECTOR is ".*", which is none: .*: it takes a label selector, /,
+      ),
+    ]);
   });
 
   test.each(['12345678901', '123456789012,', '*,123456789012', 'abc'])(

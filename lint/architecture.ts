@@ -42,7 +42,11 @@ const layers: Readonly<Record<string, Layer>> = {
     types: [report, 'drain/lifecycle-hooks.ts'],
     packages: stagePackages,
   },
-  drain: { imports: [...core, 'clock'], types: [report], packages: stagePackages },
+  drain: {
+    imports: [...core, 'clock'],
+    types: [report],
+    packages: [...stagePackages, 'tinyqueue'],
+  },
   aws: {
     imports: ['clock'],
     types: [report, ...stages, ...core],

@@ -39,7 +39,7 @@ export const MESSAGES = {
   },
 
   // Receiving
-  'message received': { level: 'debug', meaning: 'The queue handed out a message.' },
+  'event received': { level: 'debug', meaning: 'A message was read; each event in it is told.' },
   'interruption received': {
     level: 'info',
     meaning: 'AWS says that an instance will be interrupted; its node is known.',
@@ -54,7 +54,7 @@ export const MESSAGES = {
       'Old news about a machine that has moved on since; the message is deleted, nothing is done.',
   },
   'not ours': {
-    level: 'info',
+    level: 'debug',
     meaning: 'The message does not concern this controller, for the reason given; it is deleted.',
   },
   parked: {
@@ -62,7 +62,7 @@ export const MESSAGES = {
     meaning: 'No node claims the instance yet; the message waits, hidden, for it to register.',
   },
   'not in this cluster': {
-    level: 'info',
+    level: 'debug',
     meaning:
       'No node claimed the instance within UNKNOWN_INSTANCE_GRACE_SECONDS; the message is deleted.',
   },
@@ -70,6 +70,48 @@ export const MESSAGES = {
     level: 'warn',
     meaning:
       'The message cannot be read, for the reason given; it is left to the redrive policy, or deleted after five receives.',
+  },
+  'malformed message deleted': {
+    level: 'error',
+    meaning:
+      'The message could not be read at five receives, and the queue has no redrive policy; its body is told here for the last time.',
+  },
+  'unknown value': {
+    level: 'warn',
+    meaning:
+      'A field of a message holds a value that is not known; it got the harshest known meaning.',
+  },
+  'event not judged': {
+    level: 'error',
+    meaning: 'A fault of this program; the message comes back and is judged again.',
+  },
+  'messages judged': {
+    level: 'info',
+    meaning: 'How many messages ended in which way since the last such line, and how many wait.',
+  },
+  'message not settled': {
+    level: 'warn',
+    meaning:
+      'The queue could not be told what became of a message; it comes back and is judged again.',
+  },
+  'queue unreachable': {
+    level: 'error',
+    meaning: 'Messages cannot be received, for the reason given; it is tried again all the time.',
+  },
+  'queue answers again': { level: 'info', meaning: 'Messages are being received again.' },
+  'redrive policy not read': {
+    level: 'warn',
+    meaning: 'Whether the queue has a dead letter queue is not known yet; it is asked again.',
+  },
+  'nodes not listed': {
+    level: 'warn',
+    meaning:
+      'Whether the nodes of parked messages are in this cluster could not be made sure; it is tried again.',
+  },
+  'ambiguous instance given up': {
+    level: 'error',
+    meaning:
+      'Several nodes claimed one instance until its deadline had passed; the message is deleted, nothing was done.',
   },
   'ambiguous instance': {
     level: 'error',
@@ -97,9 +139,21 @@ export const MESSAGES = {
     meaning:
       'The journal on the node cannot be read; it is kept aside and written anew from what is known.',
   },
+  'journal missing': {
+    level: 'warn',
+    meaning: 'Somebody removed the journal of a live interruption; it is written again.',
+  },
+  'journal restored': {
+    level: 'info',
+    meaning: 'A machine whose Node was deleted has registered anew; its journal is back.',
+  },
+  'node not written': {
+    level: 'error',
+    meaning: 'A fault of this program while a node was marked; its messages come back.',
+  },
   resumed: {
     level: 'info',
-    meaning: 'The journal on the node tells of an unfinished drain; it goes on.',
+    meaning: 'Journals on this many nodes tell of interruptions; unfinished drains go on.',
   },
   'API server unreachable': {
     level: 'error',
@@ -114,9 +168,10 @@ export const MESSAGES = {
     level: 'debug',
     meaning: 'The API server accepted the eviction; the pod is terminating.',
   },
-  'waiting for budgets': {
-    level: 'warn',
-    meaning: 'Disruption budgets refuse the eviction of these pods; it is tried again.',
+  'still draining': {
+    level: 'info',
+    meaning:
+      'What the node waits for, pod by pod: a budget that refuses, or a grace that runs. Told at growing intervals.',
   },
   'pod deleted past its budget': {
     level: 'warn',
@@ -126,6 +181,48 @@ export const MESSAGES = {
   'pod grace shortened': {
     level: 'info',
     meaning: 'The deadline has tightened; a terminating pod would have outlasted it.',
+  },
+  'pods not listed': {
+    level: 'warn',
+    meaning: "The node's pods could not be listed; it is tried again each second.",
+  },
+  'pod not read': {
+    level: 'warn',
+    meaning: 'Whether a pod is still there could not be asked; its eviction is tried again.',
+  },
+  'pod watch ended': {
+    level: 'error',
+    meaning: 'A fault of this program: departures are found by lists until the next drain begins.',
+  },
+  'pod comes back to the node': {
+    level: 'warn',
+    meaning:
+      'A pod that tolerates our taint was bound to the node again; its like was evicted once, and it is not waited for.',
+  },
+  'eviction failed': {
+    level: 'error',
+    meaning: 'A fault of this program while a pod was evicted; it is tried again.',
+  },
+  'drain failed': {
+    level: 'error',
+    meaning: 'A fault of this program; a restart goes on from the journal.',
+  },
+  'held by an operator': {
+    level: 'warn',
+    meaning:
+      'Annotation node-termination-controller/hold stands on the node: nothing more is evicted there.',
+  },
+  'released by an operator': {
+    level: 'warn',
+    meaning: 'The annotation is gone: evictions go on.',
+  },
+  'machine outlived its deadline': {
+    level: 'warn',
+    meaning: 'The node is alive long after its deadline: the drain goes on without one.',
+  },
+  'node gone': {
+    level: 'info',
+    meaning: 'The Node was deleted while it was drained; nothing is left to do there.',
   },
   drained: { level: 'info', meaning: 'All pods that had to go are gone.' },
   'not all pods left in time': {
@@ -137,6 +234,39 @@ export const MESSAGES = {
   'lifecycle hook completed': {
     level: 'info',
     meaning: 'Auto Scaling accepted CONTINUE for the lifecycle action.',
+  },
+  'lifecycle hook not yet completed': {
+    level: 'warn',
+    meaning: 'Auto Scaling did not accept the completion, for the reason given; it is tried again.',
+  },
+  'lifecycle hook kept alive': {
+    level: 'info',
+    meaning: 'A heartbeat: the drain needs longer than the timeout of the hook.',
+  },
+  'lifecycle hook not kept alive': {
+    level: 'warn',
+    meaning: 'A heartbeat was not accepted, for the reason given; it is tried again.',
+  },
+  'lifecycle hook over': {
+    level: 'warn',
+    meaning: 'The action of the hook had ended before the node was drained.',
+  },
+  'lifecycle hook timeout unknown': {
+    level: 'warn',
+    meaning:
+      'The timeout of the hook could not be read (permission autoscaling:DescribeLifecycleHooks, or no such hook); the one stated is assumed.',
+  },
+  'waiting for volumes': {
+    level: 'info',
+    meaning: 'The pods are gone; their volumes are not yet detached.',
+  },
+  'volumes not listed': {
+    level: 'warn',
+    meaning: 'Whether volumes are still attached could not be asked; it is tried again.',
+  },
+  'volumes still attached': {
+    level: 'warn',
+    meaning: 'The time was over before these volumes were detached.',
   },
   'lifecycle hook not completed': {
     level: 'error',

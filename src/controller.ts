@@ -1,0 +1,69 @@
+import { pause, type Clock } from './clock.ts';
+import { Drains } from './drain/drains.ts';
+import type { LifecycleHooks } from './drain/lifecycle-hooks.ts';
+import type { DrainPolicy } from './drain/node-drain.ts';
+import type { Pods, Volumes } from './drain/pods.ts';
+import { Breaker } from './intake/breaker.ts';
+import { Intake, type IntakePolicy } from './intake/intake.ts';
+import type { NodeIndex, NodeStore } from './intake/node-store.ts';
+import type { Queue } from './intake/queue.ts';
+import { Records } from './intake/records.ts';
+import type { Report } from './report/report.ts';
+
+/** What lies outside of the flow; the simulation has its own. */
+export type Ports = Readonly<{
+  queue: Queue;
+  nodes: NodeIndex;
+  store: NodeStore;
+  pods: Pods;
+  volumes: Volumes;
+  hooks: LifecycleHooks;
+  clock: Clock;
+  report: Report;
+}>;
+
+export type Controller = Readonly<{
+  /** Why the queue does not answer; undefined: it does. */
+  queueFailure: () => string | undefined;
+  stop: () => Promise<void>;
+}>;
+
+const MARKS_FIRST_MS = 2000;
+
+/**
+ * The story: intake records interruptions on the Nodes and acknowledges; drains follow the record.
+ * The node index is filled when this is called, so that a restart finds every journal.
+ */
+export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy): Controller {
+  const { nodes, store, clock, report } = ports;
+  const breaker = new Breaker((signal) => store.ping(signal), clock, report);
+  const records = new Records(ports, breaker, policy);
+  const intake = new Intake(ports, policy, records, breaker);
+
+  const nodeOf = nodes.get.bind(nodes);
+  const lifeSign = async (name: string, signal: AbortSignal): Promise<number | undefined> =>
+    nodeOf(name)?.ready ? store.kubeletRenewedAt(name, signal) : undefined;
+  const marksFirst = async (signal: AbortSignal): Promise<void> => {
+    const untilAt = clock.now() + MARKS_FIRST_MS;
+    while (records.pending() > 0 && clock.now() < untilAt && !signal.aborted) {
+      await pause(clock, 20, signal);
+    }
+  };
+  const drains = new Drains({ ...ports, journals: records, nodeOf, lifeSign, marksFirst }, policy);
+
+  records.onChange((name, journal) => drains.follow(name, journal));
+  const unsubscribe = nodes.subscribe((before, after) => {
+    if (after !== undefined && before?.held !== after.held) drains.wake(after.name);
+  });
+  records.start();
+  intake.start();
+
+  return {
+    queueFailure: () => intake.queueFailure,
+    async stop() {
+      unsubscribe();
+      breaker.stop();
+      await Promise.all([intake.stop(), drains.stop()]);
+    },
+  };
+}

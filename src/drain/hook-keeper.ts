@@ -1,0 +1,237 @@
+import { pause, type Clock, type Timer } from '../clock.ts';
+import { hookExpiresAt, UNDESCRIBED_HOOK_TIMEOUT_SECONDS, type Plan } from '../plan/deadline.ts';
+import type { Interruption, InterruptionHook } from '../plan/interruption.ts';
+import type { Journal } from '../plan/journal.ts';
+import type { Policy } from '../plan/policy.ts';
+import type { Report } from '../report/report.ts';
+import type { Journals } from './journals.ts';
+import type { HookAction, LifecycleHooks } from './lifecycle-hooks.ts';
+
+type Ports = Readonly<{
+  hooks: LifecycleHooks;
+  journals: Journals;
+  clock: Clock;
+  report: Report;
+}>;
+
+type Hooked = Interruption & Readonly<{ hook: InterruptionHook }>;
+
+const FIRST_RETRY_MS = 1000;
+const MAX_RETRY_MS = 30_000;
+/** AWS keeps an action alive for the smaller of 48 h and 100 times its timeout. */
+const MAX_HEARTBEATS_MS = 48 * 3_600_000;
+const MAX_TIMEOUTS = 100;
+
+/**
+ * The lifecycle hooks of one node's interruptions: learns their timeouts, keeps ours alive as long
+ * as the plan outlasts them, and completes ours, each with its token and this node's instance ID.
+ * https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
+ */
+export class HookKeeper {
+  private readonly described = new Set<string>();
+  private readonly beats = new Map<string, { at: number; timer: Timer | undefined }>();
+  /** Tokens that are done with, whatever the journal says yet. */
+  private readonly done = new Set<string>();
+  private instanceId = '';
+  private readonly nodeName: string;
+  private readonly ports: Ports;
+  private readonly policy: Policy;
+  private readonly signal: AbortSignal;
+
+  constructor(nodeName: string, ports: Ports, policy: Policy, signal: AbortSignal) {
+    this.nodeName = nodeName;
+    this.ports = ports;
+    this.policy = policy;
+    this.signal = signal;
+  }
+
+  /** To be called with every change of journal or plan. */
+  follow(journal: Journal, plan: Plan | undefined): void {
+    this.instanceId = journal.machine.instanceId;
+    for (const interruption of journal.live) {
+      if (!isHooked(interruption)) continue;
+      const { hook } = interruption;
+      if (hook.timeoutSeconds === undefined && !this.described.has(hook.token)) {
+        this.described.add(hook.token);
+        void this.describe(hook);
+      }
+      if (this.isOurs(interruption)) this.keepAlive(interruption, plan?.deadlineAt);
+    }
+  }
+
+  /** Hooks of ours that still wait for their completion. */
+  left(journal: Journal): readonly Hooked[] {
+    return journal.live.filter((entry): entry is Hooked => isHooked(entry) && this.isOurs(entry));
+  }
+
+  /** Completes each until it is accepted or over, or the window has ended after a first try. */
+  async completeAll(journal: () => Journal, windowEnd: () => number): Promise<void> {
+    for (;;) {
+      const left = this.left(journal());
+      if (left.length === 0 || this.signal.aborted) return;
+      await Promise.all(left.map((entry) => this.complete(entry, windowEnd)));
+    }
+  }
+
+  stop(): void {
+    for (const { timer } of this.beats.values()) timer?.cancel();
+    this.beats.clear();
+  }
+
+  private isOurs({ hook }: Hooked): boolean {
+    return (
+      hook.completedAt === undefined &&
+      !this.done.has(hook.token) &&
+      this.policy.isOurHook(hook.group, hook.name)
+    );
+  }
+
+  private async complete({ hook }: Hooked, windowEnd: () => number): Promise<void> {
+    const { clock, hooks, report } = this.ports;
+    let retryMs = FIRST_RETRY_MS;
+    let told = false;
+    while (!this.signal.aborted) {
+      const answer = await this.ask(() => hooks.complete(this.actionOf(hook), this.signal));
+      if (answer === undefined) return;
+      const facts = this.factsOf(hook);
+      if (answer.outcome !== 'failed') {
+        this.finish(hook.token);
+        report.info('lifecycle hook completed', { ...facts, answer: answer.outcome });
+        // Should this be lost, the next process asks again and is told that the action is over.
+        await this.ports.journals.apply(this.nodeName, {
+          type: 'hook-completed',
+          token: hook.token,
+        });
+        return;
+      }
+      if (clock.now() >= windowEnd()) {
+        this.finish(hook.token);
+        report.error('lifecycle hook not completed', { ...facts, reason: answer.message });
+        return;
+      }
+      if (!told) {
+        report.warn('lifecycle hook not yet completed', {
+          ...facts,
+          denied: answer.denied,
+          reason: answer.message,
+        });
+      }
+      told = true;
+      const untilEndMs = Math.max(0, windowEnd() - clock.now());
+      await pause(clock, Math.min(retryMs * (0.75 + clock.random() / 2), untilEndMs), this.signal);
+      retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+    }
+  }
+
+  private finish(token: string): void {
+    this.done.add(token);
+    this.beats.get(token)?.timer?.cancel();
+    this.beats.delete(token);
+  }
+
+  private async describe(hook: InterruptionHook): Promise<void> {
+    const { clock, hooks, journals, report } = this.ports;
+    let retryMs = FIRST_RETRY_MS;
+    while (!this.signal.aborted) {
+      const answer = await this.ask(() => hooks.describe(hook.group, hook.name, this.signal));
+      if (answer === undefined) return;
+      if (answer.outcome !== 'failed') {
+        let timeoutSeconds = UNDESCRIBED_HOOK_TIMEOUT_SECONDS;
+        if (answer.outcome === 'found') ({ timeoutSeconds } = answer);
+        else {
+          report.warn('lifecycle hook timeout unknown', {
+            ...this.factsOf(hook),
+            assumedSeconds: timeoutSeconds,
+            reason: answer.message,
+          });
+        }
+        const written = await journals.apply(this.nodeName, {
+          type: 'hook-described',
+          token: hook.token,
+          timeoutSeconds,
+        });
+        if (written.outcome !== 'unreachable') return;
+      }
+      await pause(clock, retryMs, this.signal);
+      retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+    }
+  }
+
+  /** Heartbeats at half the timeout, while the window outlasts the hook. */
+  private keepAlive(entry: Hooked, neededUntil: number | undefined): void {
+    const { clock } = this.ports;
+    const { hook } = entry;
+    const expiresAt = hookExpiresAt(entry);
+    if (hook.timeoutSeconds === undefined || expiresAt === undefined) return;
+    const timeoutMs = hook.timeoutSeconds * 1000;
+    const beat = this.beats.get(hook.token);
+    const aliveUntil = beat === undefined ? expiresAt : beat.at + timeoutMs;
+    const limitAt = entry.time + Math.min(MAX_HEARTBEATS_MS, MAX_TIMEOUTS * timeoutMs);
+    if (neededUntil === undefined || neededUntil <= aliveUntil || clock.now() >= limitAt) {
+      beat?.timer?.cancel();
+      if (beat !== undefined) beat.timer = undefined;
+      return;
+    }
+    if (beat?.timer !== undefined) return;
+    const nextAt = (beat?.at ?? entry.time) + timeoutMs / 2;
+    this.scheduleBeat(entry, beat?.at ?? entry.time, nextAt - clock.now(), neededUntil);
+  }
+
+  private scheduleBeat(entry: Hooked, lastAt: number, delayMs: number, neededUntil: number): void {
+    const timer = this.ports.clock.after(Math.max(0, delayMs), () => {
+      void this.beat(entry, lastAt, neededUntil);
+    });
+    this.beats.set(entry.hook.token, { at: lastAt, timer });
+  }
+
+  private async beat(entry: Hooked, lastAt: number, neededUntil: number): Promise<void> {
+    const { clock, hooks, report } = this.ports;
+    const { hook } = entry;
+    const answer = await this.ask(() => hooks.heartbeat(this.actionOf(hook), this.signal));
+    if (answer === undefined || !this.isOurs(entry) || !this.beats.has(hook.token)) return;
+    const facts = this.factsOf(hook);
+    switch (answer.outcome) {
+      case 'accepted':
+        report.info('lifecycle hook kept alive', facts);
+        this.beats.set(hook.token, { at: clock.now(), timer: undefined });
+        this.keepAlive(entry, neededUntil);
+        return;
+      case 'over':
+        report.warn('lifecycle hook over', { ...facts, reason: answer.message });
+        this.finish(hook.token);
+        await this.ports.journals.apply(this.nodeName, {
+          type: 'hook-completed',
+          token: hook.token,
+        });
+        return;
+      case 'failed':
+        report.warn('lifecycle hook not kept alive', { ...facts, reason: answer.message });
+        this.scheduleBeat(entry, lastAt, FIRST_RETRY_MS * (1 + clock.random()), neededUntil);
+        return;
+      default:
+        throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
+    }
+  }
+
+  /** Undefined: we are stopping. */
+  private async ask<Answer>(request: () => Promise<Answer>): Promise<Answer | undefined> {
+    try {
+      return await request();
+    } catch (error) {
+      if (!this.signal.aborted) throw error;
+      return undefined;
+    }
+  }
+
+  private actionOf(hook: InterruptionHook): HookAction {
+    return { group: hook.group, hook: hook.name, token: hook.token, instanceId: this.instanceId };
+  }
+
+  private factsOf(hook: InterruptionHook): Record<string, unknown> {
+    return { node: this.nodeName, instance: this.instanceId, group: hook.group, hook: hook.name };
+  }
+}
+
+function isHooked(entry: Interruption): entry is Hooked {
+  return entry.hook !== undefined;
+}

@@ -1,0 +1,777 @@
+import { pause, type Clock, type Timer } from '../clock.ts';
+import { forceAt, latestSafeStart, planOf, type Plan } from '../plan/deadline.ts';
+import type { Journal } from '../plan/journal.ts';
+import type { NodeView } from '../plan/node.ts';
+import type { PodView } from '../plan/pod.ts';
+import {
+  leaveReason,
+  nextStep,
+  ownGraceSeconds,
+  tierOf,
+  UNTRIED,
+  type LeaveReason,
+  type Progress,
+  type Step,
+  type Tier,
+} from '../plan/pods.ts';
+import type { Policy } from '../plan/policy.ts';
+import type { Report } from '../report/report.ts';
+import type { Departures } from './departures.ts';
+import type { EvictionQueue, JobResult } from './eviction-queue.ts';
+import { HookKeeper } from './hook-keeper.ts';
+import type { Journals } from './journals.ts';
+import type { LifecycleHooks } from './lifecycle-hooks.ts';
+import type { EvictionAnswer, Pods, Volumes } from './pods.ts';
+
+export type DrainPolicy = Policy &
+  Readonly<{
+    /** WAIT_FOR_VOLUMES */
+    waitForVolumes: boolean;
+    /** LOAD_BALANCER_DRAIN_SECONDS */
+    loadBalancerDrainSeconds: number;
+    /** This process's own pod, which leaves last; undefined outside of a cluster. */
+    self: Readonly<{ namespace: string; name: string }> | undefined;
+  }>;
+
+export type DrainPorts = Readonly<{
+  pods: Pods;
+  volumes: Volumes;
+  hooks: LifecycleHooks;
+  journals: Journals;
+  nodeOf: (nodeName: string) => NodeView | undefined;
+  /** When the node's kubelet last renewed its Lease, if the node is Ready. */
+  lifeSign: (nodeName: string, signal: AbortSignal) => Promise<number | undefined>;
+  /** Resolves when no mark waits to be written, or after a bounded time: marks go before evictions. */
+  marksFirst: (signal: AbortSignal) => Promise<void>;
+  queue: EvictionQueue;
+  departures: Departures;
+  clock: Clock;
+  report: Report;
+}>;
+
+type Task = {
+  pod: PodView;
+  readonly tier: Tier;
+  state: 'standing' | 'queued' | 'terminating' | 'gone' | 'reported';
+  progress: Progress;
+  refusals: number;
+  way: Way;
+  /** Last answer that held it up, for people. */
+  waitsFor: string | undefined;
+  /** When it was first seen past the end of its own grace. */
+  overdueTold: boolean;
+};
+
+/** How a pod left. */
+type Way = 'by itself' | 'evicted' | 'deleted past its budget';
+
+/** Pods bound just before the taint are found by a list this long after the mark. */
+const SECOND_LIST_MS = 3000;
+const LIST_RETRY_MS = 1000;
+const MIN_BACKOFF_MS = 1000;
+const MAX_BACKOFF_MS = 10_000;
+const CONFLICT_RETRY_MS = 250;
+/** The API server itself gives up on a contended budget after about 10 s. */
+const EVICTION_TIMEOUT_MS = 15_000;
+const URGENT_TIMEOUT_MS = 3000;
+const DELETE_TIMEOUT_MS = 10_000;
+const VOLUME_POLL_MS = 2000;
+/** Without a deadline: the control plane itself force-detaches after 6 minutes. */
+const VOLUMES_WITHOUT_DEADLINE_MS = 360_000;
+const LIFE_CHECK_FIRST_MS = 61_000;
+const LIFE_CHECK_EVERY_MS = 15_000;
+const FIRST_WAIT_REPORT_MS = 30_000;
+const MAX_WAIT_REPORT_MS = 30 * 60_000;
+/** The kubelet's own time to remove a pod whose grace has ended. */
+const OVERDUE_MS = 10_000;
+const MAX_PODS_TOLD = 20;
+
+/**
+ * One node's drain: empties it, then settles.
+ *
+ * Lives from the first record that calls for draining until everything recorded is dealt with and
+ * the journal says so, the Node is gone, or the process stops. News of the journal may only change
+ * its plan, never start a second one.
+ */
+export class NodeDrain {
+  private readonly tasks = new Map<string, Task>();
+  private readonly left = new Map<LeaveReason, number>();
+  private readonly lateControllers = new Set<string>();
+  private readonly stopping = new AbortController();
+  private readonly keeper: HookKeeper;
+  private readonly startedAt: number;
+  private journal: Journal;
+  private plan: Plan | undefined;
+  private lifeSignAt: number | undefined;
+  private lifeCheckAt: number | undefined;
+  private endUse: (() => void) | undefined;
+  private listedAt = -Infinity;
+  private listRetryAt = -Infinity;
+  private departedAt = -Infinity;
+  private lists = 0;
+  private lateTold = false;
+  private heldTold = false;
+  private waitToldMs = FIRST_WAIT_REPORT_MS;
+  private waitTellAt: number;
+  private nodeIsGone = false;
+  private wakeUp: () => void = () => undefined;
+  private awake = false;
+  private readonly nodeName: string;
+  private readonly ports: DrainPorts;
+  private readonly policy: DrainPolicy;
+
+  constructor(nodeName: string, journal: Journal, ports: DrainPorts, policy: DrainPolicy) {
+    this.nodeName = nodeName;
+    this.ports = ports;
+    this.policy = policy;
+    this.journal = journal;
+    this.startedAt = ports.clock.now();
+    this.waitTellAt = this.startedAt + FIRST_WAIT_REPORT_MS;
+    this.keeper = new HookKeeper(nodeName, ports, policy, this.stopping.signal);
+    this.replan();
+  }
+
+  /** The journal has changed: the plan follows, the drain goes on. */
+  update(journal: Journal): void {
+    this.journal = journal;
+    this.replan();
+    this.wake();
+  }
+
+  /** The Node is no more: nothing is left to drain, and its hooks wait for nothing. */
+  nodeGone(): void {
+    this.nodeIsGone = true;
+    this.wake();
+  }
+
+  /** Something about the Node changed (the brake, say). */
+  wake(): void {
+    this.awake = true;
+    this.wakeUp();
+  }
+
+  stop(): void {
+    this.stopping.abort();
+    this.wake();
+  }
+
+  /** The whole drain, step by step. Rejects only by the stop. */
+  async run(): Promise<void> {
+    const { signal } = this.stopping;
+    try {
+      for (;;) {
+        await this.ports.marksFirst(signal);
+        await this.empty();
+        await this.detachVolumes();
+        await this.drainLoadBalancers();
+        await this.keeper.completeAll(
+          () => this.journal,
+          () => this.windowEnd(),
+        );
+        if (signal.aborted || (await this.settle())) return;
+      }
+    } finally {
+      this.keeper.stop();
+      for (const uid of this.tasks.keys()) this.ports.departures.unregister(uid);
+      this.endUse?.();
+    }
+  }
+
+  private hasEnded(): boolean {
+    return this.stopping.signal.aborted || this.nodeIsGone;
+  }
+
+  private replan(): void {
+    this.plan = planOf(this.journal, this.policy, this.lifeSignAt) ?? this.plan;
+    this.keeper.follow(this.journal, this.plan);
+    const deadlineAt = this.plan?.deadlineAt;
+    this.lifeCheckAt = deadlineAt === undefined ? undefined : deadlineAt + LIFE_CHECK_FIRST_MS;
+    if (deadlineAt !== undefined && deadlineAt > this.ports.clock.now()) this.lateTold = false;
+  }
+
+  // ── emptying ────────────────────────────────────────────────────────────────────────────────
+
+  /** Returns when the node is known to be empty, the window has ended, or the drain has. */
+  private async empty(): Promise<void> {
+    while (!this.hasEnded()) {
+      this.awake = false;
+      const now = this.ports.clock.now();
+      if (this.listIsDue(now)) await this.list();
+      if (this.hasEnded()) return;
+      const nextAt = this.submit();
+      if (this.isEmpty()) return;
+      if (this.windowIsOver()) {
+        this.tellLate();
+        await this.checkLife();
+        if (this.windowIsOver() && this.hooksLeft()) return;
+      }
+      this.tellWaits();
+      await this.sleepUntil(
+        Math.min(nextAt, this.nextListAt(), this.waitTellAt, this.lifeCheckAt ?? Infinity),
+      );
+    }
+  }
+
+  /** Pods still on their way, or not yet told to go. */
+  private standing(): Task[] {
+    return [...this.tasks.values()].filter(({ state }) => state !== 'gone' && state !== 'reported');
+  }
+
+  private isEmpty(): boolean {
+    return (
+      this.standing().length === 0 &&
+      this.listedAt >= this.departedAt &&
+      this.listedAt >= this.markedAt() + SECOND_LIST_MS
+    );
+  }
+
+  private markedAt(): number {
+    return Math.min(...this.journal.live.map(({ recordedAt }) => recordedAt));
+  }
+
+  private listIsDue(now: number): boolean {
+    return now >= this.nextListAt();
+  }
+
+  /** At the start, 3 s after the mark, when the ordinary pods are gone, and at the end. */
+  private nextListAt(): number {
+    if (this.lists === 0) return this.listRetryAt;
+    const secondAt = this.markedAt() + SECOND_LIST_MS;
+    const standing = this.standing();
+    const tierGone = standing.every(({ tier }) => tier > 0);
+    if (tierGone && this.listedAt < this.departedAt) return this.listRetryAt;
+    return this.listedAt < secondAt ? Math.max(secondAt, this.listRetryAt) : Infinity;
+  }
+
+  private async list(): Promise<void> {
+    const { clock, pods, report, departures } = this.ports;
+    const startedAt = clock.now();
+    try {
+      const { pods: found, resourceVersion } = await pods.onNode(
+        this.nodeName,
+        this.stopping.signal,
+      );
+      this.endUse ??= departures.use(resourceVersion);
+      this.merge(found);
+      this.listedAt = startedAt;
+      this.lists += 1;
+      if (this.lists === 1) this.tellStart();
+    } catch (error) {
+      if (this.hasEnded()) return;
+      this.listRetryAt = clock.now() + LIST_RETRY_MS;
+      report.warn('pods not listed', { node: this.nodeName, error });
+    }
+  }
+
+  private merge(found: readonly PodView[]): void {
+    this.left.clear();
+    const present = new Set<string>();
+    for (const pod of found) {
+      const reason = leaveReason(pod);
+      if (reason !== undefined) {
+        this.left.set(reason, (this.left.get(reason) ?? 0) + 1);
+        continue;
+      }
+      present.add(pod.uid);
+      const task = this.tasks.get(pod.uid);
+      if (task === undefined) this.add(pod);
+      else {
+        task.pod = pod;
+        // A watch that lost its place may have taken it for departed.
+        if (task.state === 'gone') {
+          task.state = 'standing';
+          this.listen(task);
+        }
+        if (pod.deletion !== undefined && task.state === 'standing') task.state = 'terminating';
+      }
+    }
+    // What this very list found gone needs no other list.
+    for (const task of this.tasks.values()) if (!present.has(task.pod.uid)) this.strikeOut(task);
+  }
+
+  private add(pod: PodView): void {
+    const task: Task = {
+      pod,
+      tier: tierOf(pod, this.policy.self),
+      state: pod.deletion === undefined ? 'standing' : 'terminating',
+      progress: UNTRIED,
+      refusals: 0,
+      way: 'by itself',
+      waitsFor: undefined,
+      overdueTold: false,
+    };
+    this.tasks.set(pod.uid, task);
+    if (this.lists > 0 && pod.toleratesInterruption && this.isKnownLatecomer(pod)) {
+      task.state = 'reported';
+      this.ports.report.warn('pod comes back to the node', this.factsOf(task));
+      return;
+    }
+    this.listen(task);
+  }
+
+  /** A pod that tolerates our taint comes back as often as it is evicted: once per controller is enough. */
+  private isKnownLatecomer(pod: PodView): boolean {
+    const controller = pod.owner?.uid ?? pod.uid;
+    if (this.lateControllers.has(controller)) return true;
+    this.lateControllers.add(controller);
+    return false;
+  }
+
+  private listen(task: Task): void {
+    this.ports.departures.register(task.pod.uid, {
+      onTerminating: (deletion) => {
+        task.pod = { ...task.pod, deletion };
+        if (task.state === 'standing') task.state = 'terminating';
+        this.wake();
+      },
+      onDeparted: () => {
+        this.depart(task);
+        this.wake();
+      },
+    });
+  }
+
+  private depart(task: Task): void {
+    if (task.state === 'gone') return;
+    this.strikeOut(task);
+    this.departedAt = this.ports.clock.now();
+  }
+
+  private strikeOut(task: Task): void {
+    task.state = 'gone';
+    this.ports.departures.unregister(task.pod.uid);
+  }
+
+  /** Queues every step that is due; returns when the next one will be (epoch ms). */
+  private submit(): number {
+    const { clock, queue } = this.ports;
+    const now = clock.now();
+    if (this.isHeld()) return Infinity;
+    let nextAt = Infinity;
+    for (const task of this.standing()) {
+      if (task.state === 'queued') continue;
+      const step = this.stepOf(task, now);
+      if (step === undefined) continue;
+      if (step.do === 'wait') {
+        nextAt = Math.min(nextAt, step.until ?? Infinity);
+        continue;
+      }
+      task.state = 'queued';
+      queue.add({
+        urgency: this.plan
+          ? latestSafeStart(this.plan, this.policy, ownGraceSeconds(task.pod, this.policy))
+          : Infinity,
+        group: task.pod.owner?.uid ?? task.pod.uid,
+        perform: async () => {
+          const result = await this.perform(task);
+          this.wake();
+          return result;
+        },
+      });
+    }
+    return nextAt;
+  }
+
+  private stepOf(task: Task, now: number): Step | undefined {
+    if (this.plan === undefined) return undefined;
+    return nextStep(
+      task.pod,
+      task.progress,
+      this.isTurnOf(task.tier, now),
+      this.plan,
+      this.policy,
+      now,
+    );
+  }
+
+  /** Whether nothing of an earlier tier holds up this one. What cannot end does not. */
+  private isTurnOf(tier: Tier, now: number): boolean {
+    return this.standing().every(
+      (other) =>
+        other.tier >= tier ||
+        (other.pod.deletion !== undefined && now > other.pod.deletion.endsAt + OVERDUE_MS),
+    );
+  }
+
+  private isHeld(): boolean {
+    const held = this.ports.nodeOf(this.nodeName)?.held ?? false;
+    if (held !== this.heldTold) {
+      this.heldTold = held;
+      this.ports.report.warn(held ? 'held by an operator' : 'released by an operator', {
+        node: this.nodeName,
+      });
+    }
+    return held;
+  }
+
+  // ── one pod ─────────────────────────────────────────────────────────────────────────────────
+
+  /** The task's turn has come: decides anew, for the plan may have changed while it waited. */
+  private async perform(task: Task): Promise<JobResult> {
+    // A state of `gone` came from the watch: the budget would be charged for nothing.
+    if (task.state !== 'queued') return 'done';
+    const { clock, pods } = this.ports;
+    const { pod } = task;
+    const step = this.hasEnded() || this.isHeld() ? undefined : this.stepOf(task, clock.now());
+    if (step === undefined || step.do === 'wait') {
+      task.state = pod.deletion === undefined ? 'standing' : 'terminating';
+      return 'done';
+    }
+    const { signal } = this.stopping;
+    let answer: EvictionAnswer;
+    try {
+      answer =
+        step.do === 'evict'
+          ? await pods.evict(pod, step.graceSeconds, this.evictionTimeoutMs(pod), signal)
+          : await pods.delete(pod, step.graceSeconds, DELETE_TIMEOUT_MS, signal);
+    } catch (error) {
+      if (!this.hasEnded())
+        this.ports.report.error('eviction failed', { ...this.factsOf(task), error });
+      task.progress = { ...task.progress, notBefore: clock.now() + MIN_BACKOFF_MS };
+      this.unqueue(task);
+      return 'done';
+    }
+    const result = await this.digest(task, step, answer);
+    this.unqueue(task);
+    return result;
+  }
+
+  private unqueue(task: Task): void {
+    if (task.state === 'queued') {
+      task.state = task.pod.deletion === undefined ? 'standing' : 'terminating';
+    }
+  }
+
+  /** Past the moment from which it may be deleted, an eviction is not waited for long. */
+  private evictionTimeoutMs(pod: PodView): number {
+    if (this.plan === undefined || this.policy.budgets === 'always') return EVICTION_TIMEOUT_MS;
+    const leftMs =
+      forceAt(this.plan, this.policy, ownGraceSeconds(pod, this.policy)) - this.ports.clock.now();
+    return Math.min(EVICTION_TIMEOUT_MS, Math.max(URGENT_TIMEOUT_MS, leftMs));
+  }
+
+  private async digest(
+    task: Task,
+    step: Exclude<Step, { do: 'wait' }>,
+    answer: EvictionAnswer,
+  ): Promise<JobResult> {
+    const { clock } = this.ports;
+    const now = clock.now();
+    switch (answer.outcome) {
+      case 'accepted':
+        this.accepted(task, step, now);
+        return 'done';
+      case 'gone':
+        this.depart(task);
+        return 'done';
+      case 'conflict':
+        return this.readAfterConflict(task);
+      case 'budget':
+        this.refuse(
+          task,
+          answer.budget ? `budget ${answer.budget}` : answer.message,
+          answer.retryAfterMs,
+        );
+        return 'contended';
+      case 'refused':
+        this.refuse(task, `${answer.reason}: ${answer.message}`, undefined);
+        return 'done';
+      case 'overloaded':
+        task.progress = {
+          ...task.progress,
+          notBefore: now + (answer.retryAfterMs ?? MIN_BACKOFF_MS),
+        };
+        return { overloaded: true, retryAfterMs: answer.retryAfterMs };
+      case 'unreachable':
+        if (answer.timedOut && step.do === 'evict') {
+          this.refuse(task, 'no answer in time: the budget is contended', undefined);
+          return 'contended';
+        }
+        task.progress = { ...task.progress, notBefore: now + MIN_BACKOFF_MS };
+        return { overloaded: true, retryAfterMs: undefined };
+      default:
+        throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
+    }
+  }
+
+  private accepted(task: Task, step: Exclude<Step, { do: 'wait' }>, now: number): void {
+    const { report } = this.ports;
+    const facts = { ...this.factsOf(task), graceSeconds: step.graceSeconds };
+    task.waitsFor = undefined;
+    // What the watch will say, a moment early; never later than the server's own.
+    const known = task.pod.deletion;
+    if (known === undefined) {
+      const endsAt = now + step.graceSeconds * 1000;
+      task.pod = { ...task.pod, deletion: { endsAt, graceSeconds: step.graceSeconds } };
+    } else if (step.do === 'shorten') {
+      const beganAt = known.endsAt - known.graceSeconds * 1000;
+      const endsAt = Math.max(beganAt + step.graceSeconds * 1000, now);
+      task.pod = { ...task.pod, deletion: { endsAt, graceSeconds: (endsAt - beganAt) / 1000 } };
+    }
+    switch (step.do) {
+      case 'evict':
+        task.way = 'evicted';
+        report.debug('pod evicted', facts);
+        return;
+      case 'delete':
+        task.way = 'deleted past its budget';
+        report.warn('pod deleted past its budget', facts);
+        return;
+      case 'shorten':
+        report.info('pod grace shortened', facts);
+        return;
+      default:
+        throw new Error(`unexpected step: ${JSON.stringify(step satisfies never)}`);
+    }
+  }
+
+  private refuse(task: Task, waitsFor: string, retryAfterMs: number | undefined): void {
+    const now = this.ports.clock.now();
+    const backoffMs = Math.min(MIN_BACKOFF_MS * 1.5 ** task.refusals, MAX_BACKOFF_MS);
+    const jitteredMs = backoffMs * (0.75 + this.ports.clock.random() / 2);
+    task.refusals += 1;
+    task.waitsFor = waitsFor;
+    task.progress = {
+      refusedAt: now,
+      notBefore: now + Math.max(MIN_BACKOFF_MS, jitteredMs, retryAfterMs ?? 0),
+    };
+  }
+
+  /** 409 says nothing by itself: another uid is gone, the same uid is tried again. */
+  private async readAfterConflict(task: Task): Promise<JobResult> {
+    const { pods, clock, report } = this.ports;
+    try {
+      const now = await pods.read(task.pod.namespace, task.pod.name, this.stopping.signal);
+      if (now?.uid !== task.pod.uid) {
+        this.depart(task);
+        return 'done';
+      }
+      task.pod = now;
+    } catch (error) {
+      if (!this.hasEnded()) report.warn('pod not read', { ...this.factsOf(task), error });
+    }
+    task.progress = {
+      ...task.progress,
+      notBefore: clock.now() + CONFLICT_RETRY_MS * (1 + clock.random()),
+    };
+    return 'contended';
+  }
+
+  // ── the end of the window ───────────────────────────────────────────────────────────────────
+
+  private windowEnd(): number {
+    return this.plan?.deadlineAt ?? Infinity;
+  }
+
+  private windowIsOver(): boolean {
+    return this.ports.clock.now() >= this.windowEnd();
+  }
+
+  private hooksLeft(): boolean {
+    return this.keeper.left(this.journal).length > 0;
+  }
+
+  private tellLate(): void {
+    if (this.lateTold) return;
+    this.lateTold = true;
+    const standing = this.standing();
+    this.ports.report.error('not all pods left in time', {
+      node: this.nodeName,
+      kind: this.plan?.kind,
+      podsLeft: standing.length,
+      pods: this.describe(standing),
+    });
+  }
+
+  /** A machine that lives on has outlived its deadline: the drain goes on as if there were none. */
+  private async checkLife(): Promise<void> {
+    const { clock, report } = this.ports;
+    if (this.lifeCheckAt === undefined || clock.now() < this.lifeCheckAt) return;
+    const deadlineAt = this.plan?.deadlineAt;
+    const lifeSignAt = await this.ports.lifeSign(this.nodeName, this.stopping.signal);
+    this.lifeSignAt = lifeSignAt ?? this.lifeSignAt;
+    this.replan();
+    if (this.plan?.deadlineAt !== deadlineAt) {
+      report.warn('machine outlived its deadline', { node: this.nodeName, kind: this.plan?.kind });
+    } else this.lifeCheckAt = clock.now() + LIFE_CHECK_EVERY_MS;
+  }
+
+  // ── settling ────────────────────────────────────────────────────────────────────────────────
+
+  /** Volumes of the pods that left must be detached before those can start elsewhere. */
+  private async detachVolumes(): Promise<void> {
+    const { volumes, clock, report } = this.ports;
+    if (!this.policy.waitForVolumes) return;
+    const claims = [...this.tasks.values()].flatMap(({ pod, state }) =>
+      state === 'gone' ? pod.claims.map((claim) => ({ namespace: pod.namespace, claim })) : [],
+    );
+    if (claims.length === 0) return;
+    const giveUpAt = Math.min(this.windowEnd(), clock.now() + VOLUMES_WITHOUT_DEADLINE_MS);
+    const { signal } = this.stopping;
+    let waiting: readonly string[] = [];
+    let told = false;
+    while (!this.hasEnded() && clock.now() < giveUpAt) {
+      try {
+        const attached = new Set(await volumes.attachedTo(this.nodeName, signal));
+        if (attached.size === 0) return;
+        const ours = await Promise.all(
+          claims.map(({ namespace, claim }) => volumes.volumeOf(namespace, claim, signal)),
+        );
+        waiting = ours
+          .filter((volume) => volume !== undefined)
+          .filter((volume) => attached.has(volume));
+        if (waiting.length === 0) return;
+        if (!told) report.info('waiting for volumes', { node: this.nodeName, volumes: waiting });
+        told = true;
+      } catch (error) {
+        if (!this.hasEnded()) report.warn('volumes not listed', { node: this.nodeName, error });
+      }
+      await pause(clock, VOLUME_POLL_MS, signal);
+    }
+    if (!this.hasEnded() && waiting.length > 0) {
+      report.warn('volumes still attached', { node: this.nodeName, volumes: waiting });
+    }
+  }
+
+  private async drainLoadBalancers(): Promise<void> {
+    const { clock } = this.ports;
+    const untilAt = Math.min(
+      this.windowEnd(),
+      clock.now() + this.policy.loadBalancerDrainSeconds * 1000,
+    );
+    while (!this.hasEnded() && clock.now() < untilAt) await this.sleepUntil(untilAt);
+  }
+
+  /** True: the journal says so, or nothing is left to say it to. */
+  private async settle(): Promise<boolean> {
+    const { clock, journals } = this.ports;
+    if (this.nodeIsGone) {
+      this.tellEnd('node gone');
+      return true;
+    }
+    // With pods left the window is over, and so may be the machine: watched until one of them goes.
+    if (this.standing().length > 0) return false;
+    const asOf = this.journal.live.map(({ id }) => id);
+    this.tellEnd('drained');
+    for (;;) {
+      const result = await journals.apply(this.nodeName, { type: 'settled', asOf });
+      if (this.hasEnded()) return true;
+      switch (result.outcome) {
+        case 'recorded':
+        case 'gone':
+        case 'refused':
+          return true;
+        case 'duplicate':
+        case 'stale':
+          // Something new came meanwhile, or somebody else has settled or undone it.
+          return (
+            this.journal.state !== 'draining' ||
+            this.journal.live.every(({ id }) => asOf.includes(id))
+          );
+        case 'unreachable':
+          await pause(clock, LIST_RETRY_MS, this.stopping.signal);
+          break;
+        default:
+          throw new Error(`unexpected outcome: ${JSON.stringify(result.outcome satisfies never)}`);
+      }
+    }
+  }
+
+  // ── telling ─────────────────────────────────────────────────────────────────────────────────
+
+  private tellStart(): void {
+    const { clock, report } = this.ports;
+    const standing = this.standing();
+    const deadlineAt = this.plan?.deadlineAt;
+    report.info('draining', {
+      node: this.nodeName,
+      instance: this.journal.machine.instanceId,
+      kind: this.plan?.kind,
+      ...(deadlineAt !== undefined && {
+        deadline: new Date(deadlineAt),
+        secondsLeft: Math.round((deadlineAt - clock.now()) / 100) / 10,
+      }),
+      pods: standing.length,
+      critical: standing.filter(({ tier }) => tier > 0).length,
+      terminating: standing.filter(({ pod }) => pod.deletion !== undefined).length,
+      daemonSet: this.left.get('daemonset') ?? 0,
+      mirror: this.left.get('mirror') ?? 0,
+      finished: this.left.get('finished') ?? 0,
+    });
+  }
+
+  /** At growing intervals: on which pods it waits, and why. */
+  private tellWaits(): void {
+    const { clock, report } = this.ports;
+    if (clock.now() < this.waitTellAt) return;
+    this.waitToldMs = Math.min(this.waitToldMs * 2, MAX_WAIT_REPORT_MS);
+    this.waitTellAt = clock.now() + this.waitToldMs;
+    const standing = this.standing();
+    if (standing.length === 0) return;
+    const deadlineAt = this.plan?.deadlineAt;
+    report.info('still draining', {
+      node: this.nodeName,
+      kind: this.plan?.kind,
+      ...(deadlineAt !== undefined && {
+        secondsLeft: Math.round((deadlineAt - clock.now()) / 1000),
+      }),
+      podsLeft: standing.length,
+      pods: this.describe(standing),
+    });
+  }
+
+  private tellEnd(message: 'drained' | 'node gone'): void {
+    const { clock, report } = this.ports;
+    const deadlineAt = this.plan?.deadlineAt;
+    const ways: Record<string, number> = {};
+    for (const { state, way } of this.tasks.values()) {
+      if (state === 'gone') ways[way] = (ways[way] ?? 0) + 1;
+    }
+    report.info(message, {
+      node: this.nodeName,
+      instance: this.journal.machine.instanceId,
+      kind: this.plan?.kind,
+      ...(deadlineAt !== undefined && {
+        secondsToSpare: Math.round((deadlineAt - clock.now()) / 100) / 10,
+      }),
+      secondsTaken: Math.round((clock.now() - this.startedAt) / 100) / 10,
+      evicted: ways['evicted'] ?? 0,
+      deletedPastBudget: ways['deleted past its budget'] ?? 0,
+      leftByThemselves: ways['by itself'] ?? 0,
+      stayed: this.standing().length,
+    });
+  }
+
+  private describe(tasks: readonly Task[]): readonly string[] {
+    return tasks
+      .slice(0, MAX_PODS_TOLD)
+      .map(
+        ({ pod, waitsFor }) =>
+          `${pod.namespace}/${pod.name}: ${pod.deletion === undefined ? (waitsFor ?? 'not yet tried') : `terminating until ${new Date(pod.deletion.endsAt).toISOString()}`}`,
+      );
+  }
+
+  private factsOf(task: Task): Record<string, unknown> {
+    return {
+      node: this.nodeName,
+      namespace: task.pod.namespace,
+      pod: task.pod.name,
+      ...(task.waitsFor !== undefined && { waitedFor: task.waitsFor }),
+    };
+  }
+
+  private sleepUntil(at: number): Promise<void> {
+    const { clock } = this.ports;
+    if (this.awake) return Promise.resolve();
+    return new Promise((resolve) => {
+      let timer: Timer | undefined;
+      const done = (): void => {
+        timer?.cancel();
+        this.wakeUp = () => undefined;
+        resolve();
+      };
+      this.wakeUp = done;
+      if (at !== Infinity) timer = clock.after(Math.max(0, at - clock.now()), done);
+    });
+  }
+}

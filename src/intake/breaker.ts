@@ -1,0 +1,56 @@
+import { pause, type Clock } from '../clock.ts';
+import type { Report } from '../report/report.ts';
+
+/**
+ * Whether the API server answers. Closed: it does. Open: a write found no answer; any answer closes
+ * it, asked for at once and then every second. While it is open nothing is received.
+ */
+export class Breaker {
+  private openSince: number | undefined;
+  private readonly listeners = new Set<(open: boolean) => void>();
+  private readonly stopping = new AbortController();
+  private readonly ping: (signal: AbortSignal) => Promise<boolean>;
+  private readonly clock: Clock;
+  private readonly report: Report;
+
+  constructor(ping: (signal: AbortSignal) => Promise<boolean>, clock: Clock, report: Report) {
+    this.ping = ping;
+    this.clock = clock;
+    this.report = report;
+  }
+
+  get isOpen(): boolean {
+    return this.openSince !== undefined;
+  }
+
+  onChange(listener: (open: boolean) => void): void {
+    this.listeners.add(listener);
+  }
+
+  /** A request found nobody. */
+  trip(message: string): void {
+    if (this.openSince !== undefined || this.stopping.signal.aborted) return;
+    this.openSince = this.clock.now();
+    this.report.error('API server unreachable', { reason: message });
+    this.tell();
+    void this.probe();
+  }
+
+  stop(): void {
+    this.stopping.abort();
+  }
+
+  private async probe(): Promise<void> {
+    const { signal } = this.stopping;
+    while (!signal.aborted && !(await this.ping(signal))) await pause(this.clock, 1000, signal);
+    if (signal.aborted || this.openSince === undefined) return;
+    const seconds = (this.clock.now() - this.openSince) / 1000;
+    this.openSince = undefined;
+    this.report.info('API server answers again', { seconds });
+    this.tell();
+  }
+
+  private tell(): void {
+    for (const listener of this.listeners) listener(this.isOpen);
+  }
+}

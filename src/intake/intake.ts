@@ -1,0 +1,330 @@
+import { pause, type Clock } from '../clock.ts';
+import type { HookAction, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
+import type { Event } from '../events/event.ts';
+import { parse } from '../events/parse.ts';
+import type { InterruptingEvent } from '../plan/interruption.ts';
+import type { Policy } from '../plan/policy.ts';
+import type { Report } from '../report/report.ts';
+import type { Breaker } from './breaker.ts';
+import { Hand, type Settlement } from './hand.ts';
+import { factsOf, Judge, type EventVerdict } from './judge.ts';
+import type { NodeIndex, NodeStore } from './node-store.ts';
+import { Park, type ParkedMessage } from './park.ts';
+import type { Message, Queue } from './queue.ts';
+import { Receiver } from './receive.ts';
+import type { Records } from './records.ts';
+
+export type IntakePolicy = Policy &
+  Readonly<{
+    /** EVENT_ACCOUNTS; undefined: any. */
+    accounts: ReadonlySet<string> | undefined;
+    /** UNKNOWN_INSTANCE_GRACE_SECONDS */
+    unknownInstanceGraceSeconds: number;
+    /** COMPLETE_UNKNOWN_HOOKS */
+    completeUnknownHooks: boolean;
+  }>;
+
+export type IntakePorts = Readonly<{
+  queue: Queue;
+  nodes: NodeIndex;
+  store: NodeStore;
+  hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
+  clock: Clock;
+  report: Report;
+}>;
+
+/** What a message in hand may wait for its record at most, at the rate the API server takes writes. */
+const SECONDS_IN_HAND = 5;
+const MIN_IN_HAND = 10;
+const MAX_IN_HAND = 1000;
+const PARALLEL_WRITES = 64;
+/** Of a parked message beyond its grace, so that it comes back should this process die. */
+const PARKED_EXTRA_SECONDS = 30;
+/** Without a redrive policy, a malformed message is deleted at this receive. */
+const MAX_MALFORMED_RECEIVES = 5;
+const RECHECK_SECONDS = 30;
+/** The index is asked to prove itself fresh only when its watch was silent for this long. */
+const PROOF_AFTER_MS = 2000;
+const TALLY_MS = 60_000;
+const REDRIVE_RETRY_MS = 10_000;
+
+/** Receive → parse → locate → record → acknowledge. */
+export class Intake {
+  private readonly ports: IntakePorts;
+  private readonly policy: IntakePolicy;
+  private readonly breaker: Breaker;
+  private readonly records: Records;
+  private readonly judge: Judge;
+  private readonly hand: Hand;
+  private readonly park: Park;
+  private readonly receiver: Receiver;
+  private readonly stopping = new AbortController();
+  private readonly tally = new Map<string, number>();
+  private tallyTimer: ReturnType<Clock['after']> | undefined;
+  private unsubscribe: (() => void) | undefined;
+  private readonly judging = new Set<Promise<void>>();
+  private maxReceiveCount: number | undefined;
+  private proving = false;
+
+  constructor(ports: IntakePorts, policy: IntakePolicy, records: Records, breaker: Breaker) {
+    this.ports = ports;
+    this.policy = policy;
+    this.records = records;
+    this.breaker = breaker;
+    this.judge = new Judge(ports, records, policy, policy.accounts);
+    this.hand = new Hand(ports.queue, ports.clock, ports.report);
+    this.park = new Park(ports.clock, (due) => this.endGrace(due));
+    this.receiver = new Receiver(
+      ports,
+      () => this.room(),
+      (messages) => this.accept(messages),
+    );
+  }
+
+  /** Why the queue does not answer; undefined: it does. */
+  get queueFailure(): string | undefined {
+    return this.receiver.failure;
+  }
+
+  start(): void {
+    this.unsubscribe = this.ports.nodes.subscribe((before, after) => {
+      if (after?.instanceId === undefined || after.instanceId === before?.instanceId) return;
+      for (const parked of this.park.takeForInstance(after.instanceId)) this.rejudge(parked);
+    });
+    this.breaker.onChange(() => this.receiver.wake());
+    void this.readRedrivePolicy();
+    this.receiver.start();
+  }
+
+  /** Begins nothing new, gives back what is in hand and parked. */
+  async stop(): Promise<void> {
+    this.unsubscribe?.();
+    this.tallyTimer?.cancel();
+    await this.receiver.stop();
+    await this.records.stop(1500);
+    this.stopping.abort();
+    // Every judgement ends by the abort, and what was written a moment ago is acknowledged.
+    await Promise.all(this.judging);
+    this.park.close();
+    for (const { message } of this.park.all()) {
+      this.park.take(message.id);
+      this.hand.take(message);
+    }
+    await this.hand.giveAllBack();
+  }
+
+  private room(): number {
+    if (this.breaker.isOpen) return 0;
+    const bound = Math.round(this.records.rate(PARALLEL_WRITES) * SECONDS_IN_HAND);
+    return Math.min(Math.max(bound, MIN_IN_HAND), MAX_IN_HAND) - this.hand.size;
+  }
+
+  private accept(messages: readonly Message[]): void {
+    for (const message of messages) {
+      if (!this.hand.take(message)) continue;
+      if (this.breaker.isOpen || this.isStopping()) {
+        this.hand.settle(message, { end: 'hide', seconds: 0 });
+        continue;
+      }
+      this.park.take(message.id);
+      this.track(this.handle(message));
+    }
+  }
+
+  private async handle(message: Message): Promise<void> {
+    const parsed = parse(message.body, { sentAt: message.sentAt });
+    switch (parsed.outcome) {
+      case 'events':
+        for (const warning of parsed.warnings) {
+          this.ports.report.warn('unknown value', { messageId: message.id, warning });
+        }
+        for (const event of parsed.events) {
+          this.ports.report.debug('event received', { messageId: message.id, ...factsOf(event) });
+        }
+        this.settle(message, await this.judgeAll(message, parsed.events));
+        return;
+      case 'not-ours':
+        this.count(parsed.reason);
+        this.ports.report.debug('not ours', {
+          messageId: message.id,
+          reason: parsed.reason,
+          detail: parsed.detail,
+        });
+        this.settle(message, { end: 'delete' });
+        return;
+      case 'malformed':
+        this.settle(message, this.judgeMalformed(message, parsed.reason));
+        return;
+      default:
+        throw new Error(`unexpected result: ${JSON.stringify(parsed satisfies never)}`);
+    }
+  }
+
+  /** Each event is recorded without waiting for the others; the message ends when all have. */
+  private async judgeAll(message: Message, events: readonly Event[]): Promise<Settlement> {
+    const { signal } = this.stopping;
+    const verdicts = await Promise.all(
+      events.map((event) =>
+        this.judge.judge(event, signal).catch((error: unknown): EventVerdict => {
+          this.ports.report.error('event not judged', {
+            messageId: message.id,
+            ...factsOf(event),
+            error,
+          });
+          return { end: 'later', seconds: RECHECK_SECONDS };
+        }),
+      ),
+    );
+    for (const verdict of verdicts) if (verdict.end === 'over') this.count(verdict.outcome);
+    if (verdicts.some(({ end }) => end === 'unreachable')) return { end: 'hide', seconds: 0 };
+    const delays = verdicts.flatMap((verdict) =>
+      verdict.end === 'later' ? [verdict.seconds] : [],
+    );
+    if (delays.length > 0) return { end: 'hide', seconds: Math.min(...delays) };
+    const homeless = verdicts.flatMap((verdict) =>
+      verdict.end === 'no-node' ? [verdict.event] : [],
+    );
+    if (homeless.length > 0) return this.parkMessage(message, homeless);
+    return { end: 'delete' };
+  }
+
+  private judgeMalformed(message: Message, reason: string): Settlement {
+    const facts = { messageId: message.id, reason, receives: message.receiveCount };
+    this.count('malformed');
+    if (this.maxReceiveCount === undefined && message.receiveCount >= MAX_MALFORMED_RECEIVES) {
+      this.ports.report.error('malformed message deleted', { ...facts, body: message.body });
+      return { end: 'delete' };
+    }
+    this.ports.report.warn('malformed message', facts);
+    return { end: 'leave' };
+  }
+
+  /** Hidden for its grace and a little more; remembered, if there is room, for a Node that appears. */
+  private parkMessage(message: Message, events: readonly InterruptingEvent[]): Settlement {
+    const now = this.ports.clock.now();
+    const graceMs = this.policy.unknownInstanceGraceSeconds * 1000;
+    const until = message.firstReceivedAt + graceMs;
+    const seconds = Math.ceil(Math.max(0, until - now) / 1000) + PARKED_EXTRA_SECONDS;
+    this.park.add({ message, events, parkedAt: now, until });
+    this.ports.report.debug('parked', {
+      messageId: message.id,
+      instances: instancesOf(events),
+      seconds,
+    });
+    return { end: 'hide', seconds };
+  }
+
+  private rejudge(parked: ParkedMessage): void {
+    if (!this.hand.take(parked.message)) return;
+    this.track(
+      this.judgeAll(parked.message, parked.events).then((settlement) =>
+        this.settle(parked.message, settlement),
+      ),
+    );
+  }
+
+  /** The grace is over: not in this cluster, if the index is known to be fresh. */
+  private endGrace(due: readonly ParkedMessage[]): void {
+    const now = this.ports.clock.now();
+    const heardAt = this.ports.nodes.lastHeardAt();
+    const doubtful = due.filter(({ parkedAt }) => heardAt <= parkedAt);
+    for (const parked of due) if (heardAt > parked.parkedAt) this.dismiss(parked);
+    if (doubtful.some(({ parkedAt }) => now - parkedAt >= PROOF_AFTER_MS))
+      void this.prove(doubtful);
+  }
+
+  /** One consistent list for the whole batch. */
+  private async prove(batch: readonly ParkedMessage[]): Promise<void> {
+    if (this.proving || this.breaker.isOpen) return;
+    this.proving = true;
+    try {
+      await this.ports.nodes.refresh(this.stopping.signal);
+      for (const parked of batch) this.dismiss(parked);
+    } catch (error) {
+      if (!this.isStopping()) this.ports.report.warn('nodes not listed', { error });
+    } finally {
+      this.proving = false;
+    }
+  }
+
+  private dismiss({ message, events }: ParkedMessage): void {
+    if (this.park.take(message.id) === undefined || !this.hand.take(message)) return;
+    this.track(
+      this.completeUnknownHooks(message, events).then((settlement) => {
+        if (settlement.end === 'delete') {
+          this.count('not-in-this-cluster');
+          this.ports.report.debug('not in this cluster', {
+            messageId: message.id,
+            instances: instancesOf(events),
+          });
+        }
+        this.settle(message, settlement);
+      }),
+    );
+  }
+
+  private track(work: Promise<void>): void {
+    const tracked = work.finally(() => this.judging.delete(tracked));
+    this.judging.add(tracked);
+  }
+
+  private async completeUnknownHooks(
+    message: Message,
+    events: readonly InterruptingEvent[],
+  ): Promise<Settlement> {
+    if (!this.policy.completeUnknownHooks) return { end: 'delete' };
+    const actions: HookAction[] = events.flatMap((event) =>
+      event.kind === 'terminate-hook' && this.policy.isOurHook(event.group, event.hook)
+        ? [event]
+        : [],
+    );
+    const answers = await Promise.all(
+      actions.map((action) => this.judge.completeWithoutNode(action, this.stopping.signal)),
+    ).catch((error: unknown) => {
+      this.ports.report.warn('message not settled', { messageId: message.id, error });
+      return undefined;
+    });
+    const done = answers?.every(({ outcome }) => outcome !== 'failed') ?? false;
+    return done ? { end: 'delete' } : { end: 'hide', seconds: RECHECK_SECONDS };
+  }
+
+  private settle(message: Message, settlement: Settlement): void {
+    this.hand.settle(message, settlement);
+    this.receiver.wake();
+  }
+
+  private isStopping(): boolean {
+    return this.stopping.signal.aborted;
+  }
+
+  private async readRedrivePolicy(): Promise<void> {
+    const { signal } = this.stopping;
+    while (!this.isStopping()) {
+      try {
+        this.maxReceiveCount = await this.ports.queue.maxReceiveCount(signal);
+        return;
+      } catch (error) {
+        if (!this.isStopping()) this.ports.report.warn('redrive policy not read', { error });
+        await pause(this.ports.clock, REDRIVE_RETRY_MS, signal);
+      }
+    }
+  }
+
+  /** Told as a sum now and then: in a shared account most messages are others'. */
+  private count(outcome: string): void {
+    this.tally.set(outcome, (this.tally.get(outcome) ?? 0) + 1);
+    this.tallyTimer ??= this.ports.clock.after(TALLY_MS, () => {
+      this.tallyTimer = undefined;
+      this.ports.report.info('messages judged', {
+        ...Object.fromEntries(this.tally),
+        parked: this.park.size,
+        inHand: this.hand.size,
+      });
+      this.tally.clear();
+    });
+  }
+}
+
+function instancesOf(events: readonly InterruptingEvent[]): readonly string[] {
+  return events.map(({ instanceId }) => instanceId);
+}

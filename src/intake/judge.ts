@@ -1,0 +1,202 @@
+import type { Clock } from '../clock.ts';
+import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
+import type { Event } from '../events/event.ts';
+import { deadlineOf, hasOutlived } from '../plan/deadline.ts';
+import { interruptionOf, isInterrupting, type InterruptingEvent } from '../plan/interruption.ts';
+import type { NodeView } from '../plan/node.ts';
+import type { Policy } from '../plan/policy.ts';
+import type { Report } from '../report/report.ts';
+import type { NodeIndex, NodeStore } from './node-store.ts';
+import type { Records } from './records.ts';
+
+/** What one event of a message comes to. */
+export type EventVerdict =
+  /** Nothing more to do about it. `outcome` names the rule. */
+  | Readonly<{ end: 'over'; outcome: Outcome }>
+  | Readonly<{ end: 'no-node'; event: InterruptingEvent }>
+  /** Judged again when the message comes back. */
+  | Readonly<{ end: 'later'; seconds: number }>
+  | Readonly<{ end: 'unreachable' }>;
+
+/** Why a message may go; the words of the design, also used as metric labels. */
+export type Outcome =
+  | 'recorded'
+  | 'duplicate'
+  | 'stale'
+  | 'hook-completed'
+  | 'other-account'
+  | 'not-selected'
+  | 'kind-not-handled';
+
+const RECHECK_SECONDS = 30;
+const MAX_VISIBILITY_SECONDS = 43_200;
+/** After this without another event a rebalance recommendation is over. */
+const REBALANCE_OVER_MS = 24 * 3_600_000;
+/** Only news older than this can be about a machine that has outlived its deadline. */
+const OLD_NEWS_MS = 60_000;
+
+/** Decides about single events: locates the Node and records. Never throws. */
+export class Judge {
+  private readonly ports: Readonly<{
+    nodes: NodeIndex;
+    store: NodeStore;
+    hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
+    clock: Clock;
+    report: Report;
+  }>;
+  private readonly records: Records;
+  private readonly policy: Policy;
+  /** Accounts whose events are ours; undefined: any. */
+  private readonly accounts: ReadonlySet<string> | undefined;
+
+  constructor(
+    ports: Judge['ports'],
+    records: Records,
+    policy: Policy,
+    accounts: ReadonlySet<string> | undefined,
+  ) {
+    this.ports = ports;
+    this.records = records;
+    this.policy = policy;
+    this.accounts = accounts;
+  }
+
+  async judge(event: Event, signal: AbortSignal): Promise<EventVerdict> {
+    if (this.accounts && event.account !== undefined && !this.accounts.has(event.account)) {
+      return { end: 'over', outcome: 'other-account' };
+    }
+    if (!isInterrupting(event)) return { end: 'over', outcome: 'kind-not-handled' };
+    const found = this.ports.nodes.byInstance(event.instanceId);
+    const [node] = found;
+    if (node === undefined) return this.judgeWithoutNode(event, signal);
+    if (found.length > 1) return this.judgeAmbiguous(event, found);
+    if (!node.selected) return { end: 'over', outcome: 'not-selected' };
+    if (await this.isOldNews(event, node, signal)) {
+      this.ports.report.info('stale', { ...factsOf(event), node: node.name });
+      return { end: 'over', outcome: 'stale' };
+    }
+    return this.record(event, node);
+  }
+
+  /** CONTINUE for a hook that no node is behind. */
+  async completeWithoutNode(action: HookAction, signal: AbortSignal): Promise<HookAnswer> {
+    const answer = await this.ports.hooks.complete(action, signal);
+    const facts = { instance: action.instanceId, group: action.group, hook: action.hook };
+    if (answer.outcome === 'failed') {
+      this.ports.report.warn('lifecycle hook not yet completed', {
+        ...facts,
+        reason: answer.message,
+      });
+    } else {
+      this.ports.report.info('lifecycle hook completed', { ...facts, answer: answer.outcome });
+    }
+    return answer;
+  }
+
+  private async judgeWithoutNode(
+    event: InterruptingEvent,
+    signal: AbortSignal,
+  ): Promise<EventVerdict> {
+    const ours = event.kind === 'terminate-hook' && this.policy.isOurHook(event.group, event.hook);
+    if (!ours || !this.records.departedRecently(event.instanceId)) return { end: 'no-node', event };
+    // Its Node has just gone: nothing is left to drain, and the group waits.
+    const answer = await this.completeWithoutNode(event, signal);
+    return answer.outcome === 'failed'
+      ? { end: 'later', seconds: RECHECK_SECONDS }
+      : { end: 'over', outcome: 'hook-completed' };
+  }
+
+  private judgeAmbiguous(event: InterruptingEvent, nodes: readonly NodeView[]): EventVerdict {
+    const { report, clock } = this.ports;
+    const deadlineAt = interruptionOf(event, clock.now()).deadlineAt;
+    if (deadlineAt !== undefined && deadlineAt < clock.now()) {
+      report.error('ambiguous instance given up', {
+        ...factsOf(event),
+        nodes: nodes.map(({ name }) => name),
+      });
+      return { end: 'over', outcome: 'stale' };
+    }
+    report.error('ambiguous instance', { ...factsOf(event), nodes: nodes.map(({ name }) => name) });
+    return { end: 'later', seconds: RECHECK_SECONDS };
+  }
+
+  /** Whether the machine has shown life long after the event said it would be gone. */
+  private async isOldNews(
+    event: InterruptingEvent,
+    node: NodeView,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const now = this.ports.clock.now();
+    if (now - event.time <= OLD_NEWS_MS) return false;
+    if (event.kind === 'rebalance-recommendation') return now - event.time > REBALANCE_OVER_MS;
+    const interruption = interruptionOf(event, now);
+    let deadlineAt = deadlineOf(interruption, this.policy);
+    if (event.kind === 'terminate-hook') {
+      const described = await this.ports.hooks.describe(event.group, event.hook, signal);
+      if (described.outcome !== 'found') return false;
+      const { timeoutSeconds } = described;
+      deadlineAt = deadlineOf(
+        { ...interruption, hook: interruption.hook && { ...interruption.hook, timeoutSeconds } },
+        this.policy,
+      );
+    }
+    if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS || !node.ready) return false;
+    return hasOutlived(deadlineAt, await this.ports.store.kubeletRenewedAt(node.name, signal));
+  }
+
+  private async record(event: InterruptingEvent, node: NodeView): Promise<EventVerdict> {
+    const { clock, report } = this.ports;
+    const startedAt = clock.now();
+    const facts = { ...factsOf(event), node: node.name };
+    report.info('interruption received', {
+      ...facts,
+      millisecondsSinceEvent: startedAt - event.time,
+    });
+    const result = await this.records.apply(node.name, { type: 'event', event });
+    switch (result.outcome) {
+      case 'recorded': {
+        const deadlineAt = interruptionOf(event, startedAt).deadlineAt;
+        report.info('marked', {
+          ...facts,
+          ...(deadlineAt !== undefined && {
+            deadline: new Date(deadlineAt),
+            secondsLeft: Math.round((deadlineAt - clock.now()) / 100) / 10,
+          }),
+          millisecondsToMark: clock.now() - startedAt,
+        });
+        return { end: 'over', outcome: 'recorded' };
+      }
+      case 'duplicate':
+        report.debug('duplicate', facts);
+        return { end: 'over', outcome: 'duplicate' };
+      case 'stale':
+        report.info('stale', facts);
+        return { end: 'over', outcome: 'stale' };
+      case 'gone':
+        return { end: 'no-node', event };
+      case 'refused': {
+        // Acted on from memory; the message is the only record, and comes back if this process dies.
+        const deadlineAt = interruptionOf(event, startedAt).deadlineAt ?? startedAt;
+        const seconds = Math.ceil((deadlineAt - startedAt) / 1000);
+        return {
+          end: 'later',
+          seconds: Math.min(Math.max(seconds, RECHECK_SECONDS), MAX_VISIBILITY_SECONDS),
+        };
+      }
+      case 'unreachable':
+        return { end: 'unreachable' };
+      default:
+        throw new Error(`unexpected outcome: ${JSON.stringify(result satisfies never)}`);
+    }
+  }
+}
+
+export function factsOf(event: Event): Record<string, unknown> {
+  return {
+    kind: event.kind,
+    ...('instanceId' in event && { instance: event.instanceId }),
+    ...('hook' in event && { group: event.group, hook: event.hook }),
+    event: event.eventId,
+    eventTime: new Date(event.time),
+  };
+}

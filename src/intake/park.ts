@@ -1,0 +1,87 @@
+import type { Clock, Timer } from '../clock.ts';
+import type { InterruptingEvent } from '../plan/interruption.ts';
+import type { Message } from './queue.ts';
+
+/** A message whose instance has no Node (yet). */
+export type ParkedMessage = Readonly<{
+  message: Message;
+  /** Those of its events that wait for a Node. */
+  events: readonly InterruptingEvent[];
+  parkedAt: number;
+  /** End of the grace, counted from the first receive (epoch ms). */
+  until: number;
+}>;
+
+/** Beyond this many, messages are only hidden, and judged again when they come back. */
+const MAX_PARKED = 10_000;
+const SWEEP_MS = 1000;
+
+/**
+ * Messages for instances without a Node, until the Node appears or their grace is over. An account's
+ * rules feed every cluster, so most messages of a shared account pass through here: no request is
+ * made for any of them but the two that hide and delete it.
+ */
+export class Park {
+  private readonly byMessage = new Map<string, ParkedMessage>();
+  private readonly byInstance = new Map<string, Set<string>>();
+  private sweeping: Timer | undefined;
+  private readonly clock: Clock;
+  private readonly onDue: (due: readonly ParkedMessage[]) => void;
+
+  constructor(clock: Clock, onDue: (due: readonly ParkedMessage[]) => void) {
+    this.clock = clock;
+    this.onDue = onDue;
+  }
+
+  get size(): number {
+    return this.byMessage.size;
+  }
+
+  all(): readonly ParkedMessage[] {
+    return [...this.byMessage.values()];
+  }
+
+  /** False: there is no room. */
+  add(parked: ParkedMessage): boolean {
+    this.take(parked.message.id);
+    if (this.byMessage.size >= MAX_PARKED) return false;
+    this.byMessage.set(parked.message.id, parked);
+    for (const { instanceId } of parked.events) {
+      const ids = this.byInstance.get(instanceId) ?? new Set();
+      this.byInstance.set(instanceId, ids.add(parked.message.id));
+    }
+    this.sweeping ??= this.clock.after(SWEEP_MS, () => this.sweep());
+    return true;
+  }
+
+  /** Takes a message out; undefined: it is not parked. */
+  take(messageId: string): ParkedMessage | undefined {
+    const parked = this.byMessage.get(messageId);
+    if (parked === undefined) return undefined;
+    this.byMessage.delete(messageId);
+    for (const { instanceId } of parked.events) {
+      const ids = this.byInstance.get(instanceId);
+      ids?.delete(messageId);
+      if (ids?.size === 0) this.byInstance.delete(instanceId);
+    }
+    return parked;
+  }
+
+  /** Takes out all that wait for this instance. */
+  takeForInstance(instanceId: string): readonly ParkedMessage[] {
+    return [...(this.byInstance.get(instanceId) ?? [])].flatMap((id) => this.take(id) ?? []);
+  }
+
+  close(): void {
+    this.sweeping?.cancel();
+    this.sweeping = undefined;
+  }
+
+  private sweep(): void {
+    const now = this.clock.now();
+    const due = this.all().filter(({ until }) => until <= now);
+    this.sweeping =
+      this.byMessage.size > 0 ? this.clock.after(SWEEP_MS, () => this.sweep()) : undefined;
+    if (due.length > 0) this.onDue(due);
+  }
+}

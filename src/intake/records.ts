@@ -1,0 +1,469 @@
+import { pause, type Clock, type Timer } from '../clock.ts';
+import { isEmergency } from '../plan/interruption.ts';
+import { isOfMachine, readJournal, type Journal } from '../plan/journal.ts';
+import { machineOf, markWrite, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
+import { fold, type Change, type Verdict } from '../plan/merge.ts';
+import type { NodeView } from '../plan/node.ts';
+import type { Policy } from '../plan/policy.ts';
+import type { Report } from '../report/report.ts';
+import type { Breaker } from './breaker.ts';
+import type { NodeIndex, NodeStore, WriteAnswer } from './node-store.ts';
+
+/** What became of one change. */
+export type RecordOutcome =
+  | Readonly<{ outcome: Verdict; node: NodeView; journal: Journal | undefined }>
+  /** The Node is not there any more. */
+  | Readonly<{ outcome: 'gone' }>
+  /** For good: the change is in memory only, if it is an emergency's. */
+  | Readonly<{ outcome: 'refused'; message: string; journal: Journal | undefined }>
+  /** The API server does not answer, or we are stopping: nothing is known to be written. */
+  | Readonly<{ outcome: 'unreachable' }>;
+
+export type JournalListener = (nodeName: string, journal: Journal | undefined) => void;
+
+type Entry = Readonly<{ change: Change; resolve: (outcome: RecordOutcome) => void }>;
+
+/** One node whose marks we know or are about to write. */
+type Book = {
+  journal: Journal | undefined;
+  /** Text of the annotation that `journal` was read from or written as. */
+  text: string | undefined;
+  waiting: Entry[];
+  writing: boolean;
+  /** Someone keeps taking our marks away: each mending waits longer. */
+  mendDelayMs: number;
+  mendedAt: number;
+  mendTimer: Timer | undefined;
+  forbiddenSince: number | undefined;
+};
+
+/** How long a 403 may be a restarting API server's before it counts as final. */
+const FORBIDDEN_FOR_GOOD_MS = 10_000;
+const DEPARTED_REMEMBERED_MS = 3_600_000;
+const MAX_DEPARTED = 20_000;
+const MAX_MEND_DELAY_MS = 30_000;
+/** Conflicts answered at once; beyond, another writer is as busy as we are. */
+const EAGER_ATTEMPTS = 5;
+const CALM_AFTER_MS = 60_000;
+const OVERLOAD_DELAY_MS = 500;
+
+/**
+ * The record on the Nodes: the one place that writes to them. Changes to one node are folded into
+ * one write at a time; those that come meanwhile go into the next. Every write is computed from the
+ * index's copy and carries its resourceVersion.
+ */
+export class Records {
+  private readonly books = new Map<string, Book>();
+  /** By instance ID: Nodes deleted within the last hour, oldest first, with the journal they bore. */
+  private readonly departed = new Map<string, { at: number; journal: Journal | undefined }>();
+  private readonly listeners = new Set<JournalListener>();
+  private readonly stopping = new AbortController();
+  private isStopping = false;
+  private unsubscribe: (() => void) | undefined;
+  private writes = 0;
+  /** Of one write, answer included; what the bound of messages in hand is computed from. */
+  private latencyMs = 20;
+  private readonly nodes: NodeIndex;
+  private readonly store: NodeStore;
+  private readonly breaker: Breaker;
+  private readonly policy: Policy;
+  private readonly clock: Clock;
+  private readonly report: Report;
+
+  constructor(
+    ports: Readonly<{ nodes: NodeIndex; store: NodeStore; clock: Clock; report: Report }>,
+    breaker: Breaker,
+    policy: Policy,
+  ) {
+    this.nodes = ports.nodes;
+    this.store = ports.store;
+    this.clock = ports.clock;
+    this.report = ports.report;
+    this.breaker = breaker;
+    this.policy = policy;
+  }
+
+  /** Adopts the journals that stand on the Nodes, and from then on every change of them. */
+  start(): void {
+    this.unsubscribe = this.nodes.subscribe((before, after) => this.observe(before, after));
+    this.breaker.onChange((open) => {
+      if (!open) for (const name of this.books.keys()) this.mend(name);
+    });
+    let resumed = 0;
+    for (const node of this.nodes.all()) {
+      if (node.journal === undefined) continue;
+      this.observe(undefined, node);
+      if ((this.books.get(node.name)?.journal?.live.length ?? 0) > 0) resumed += 1;
+    }
+    if (resumed > 0) this.report.info('resumed', { nodes: resumed });
+  }
+
+  /** Lets writes in flight finish, for at most `limitMs`; everything else is left to the next process. */
+  async stop(limitMs: number): Promise<void> {
+    this.unsubscribe?.();
+    const limit = this.clock.after(limitMs, () => this.stopping.abort());
+    this.isStopping = true;
+    for (const book of this.books.values()) book.mendTimer?.cancel();
+    while (this.writes > 0 && !this.stopping.signal.aborted) await pause(this.clock, 5);
+    limit.cancel();
+    this.stopping.abort();
+  }
+
+  onChange(listener: JournalListener): void {
+    this.listeners.add(listener);
+  }
+
+  journalOf(nodeName: string): Journal | undefined {
+    return this.books.get(nodeName)?.journal;
+  }
+
+  /** Whether the Node of this instance was deleted within the last hour. */
+  departedRecently(instanceId: string): boolean {
+    const entry = this.departed.get(instanceId);
+    return entry !== undefined && this.clock.now() - entry.at < DEPARTED_REMEMBERED_MS;
+  }
+
+  /** Writes a second that the API server takes now, when asked for `parallel` at a time. */
+  rate(parallel: number): number {
+    return (parallel * 1000) / this.latencyMs;
+  }
+
+  /** Nodes with a write under way or waiting. */
+  pending(): number {
+    return this.writes;
+  }
+
+  /** Resolves when the change is on the Node, or known to be void, or cannot be written now. */
+  apply(nodeName: string, change: Change): Promise<RecordOutcome> {
+    return new Promise((resolve) => {
+      if (this.isStopping) {
+        resolve({ outcome: 'unreachable' });
+        return;
+      }
+      const book = this.bookOf(nodeName);
+      book.waiting.push({ change, resolve });
+      if (!book.writing) void this.writeAll(nodeName, book);
+    });
+  }
+
+  private bookOf(nodeName: string): Book {
+    let book = this.books.get(nodeName);
+    if (book === undefined) {
+      book = {
+        journal: undefined,
+        text: undefined,
+        waiting: [],
+        writing: false,
+        mendDelayMs: 0,
+        mendedAt: -Infinity,
+        mendTimer: undefined,
+        forbiddenSince: undefined,
+      };
+      this.books.set(nodeName, book);
+    }
+    return book;
+  }
+
+  private async writeAll(nodeName: string, book: Book): Promise<void> {
+    book.writing = true;
+    this.writes += 1;
+    try {
+      while (book.waiting.length > 0) {
+        const entries = book.waiting.splice(0);
+        const outcomes = await this.writeOnce(nodeName, book, entries).catch(
+          (error: unknown): readonly RecordOutcome[] => {
+            if (!this.stopping.signal.aborted) {
+              this.report.error('node not written', { node: nodeName, error });
+            }
+            return [];
+          },
+        );
+        entries.forEach(({ resolve }, i) => {
+          resolve(outcomes[i] ?? { outcome: 'unreachable' });
+        });
+      }
+    } finally {
+      book.writing = false;
+      this.writes -= 1;
+      // What the watch told during the write was not looked at.
+      const node = this.nodes.get(nodeName);
+      if (node !== undefined) this.mendIfAmiss(node);
+      if (book.journal === undefined && book.waiting.length === 0 && !book.mendTimer) {
+        this.books.delete(nodeName);
+      }
+    }
+  }
+
+  /** One write with all its repetitions. Never rejects. */
+  private async writeOnce(
+    nodeName: string,
+    book: Book,
+    entries: readonly Entry[],
+  ): Promise<readonly RecordOutcome[]> {
+    const all = (outcome: RecordOutcome): RecordOutcome[] => entries.map(() => outcome);
+    const changes = entries.map(({ change }) => change);
+    const { signal } = this.stopping;
+    for (let attempt = 0; ; attempt += 1) {
+      const node = this.nodes.get(nodeName);
+      if (node === undefined) return all({ outcome: 'gone' });
+      const write = markWrite(node, book.journal, changes, this.policy, this.clock.now());
+      if (write === 'unrecordable') {
+        return all(this.keepInMemory(node, book, changes, 'the journal would exceed its bounds'));
+      }
+      if (write.patch === undefined) {
+        this.tellFindings(node, write.found);
+        this.remember(nodeName, book, node.journal, write.journal);
+        return outcomesOf(write, node);
+      }
+      const startedAt = this.clock.now();
+      const answer = await this.store.write(nodeName, node.resourceVersion, write.patch, signal);
+      this.learnLatency(this.clock.now() - startedAt);
+      if (answer.outcome !== 'forbidden') book.forbiddenSince = undefined;
+      switch (answer.outcome) {
+        case 'written':
+          this.tellFindings(node, write.found);
+          // Before the index tells its listeners, so that our own write is not news to us.
+          this.remember(nodeName, book, answer.node.journal, write.journal);
+          this.nodes.learn(answer.node);
+          return outcomesOf(write, answer.node);
+        case 'conflict': {
+          const read = await this.store.read(nodeName, signal);
+          if (read.outcome === 'found') {
+            this.nodes.learn(read.node);
+            if (attempt >= EAGER_ATTEMPTS) await pause(this.clock, 100, signal);
+            if (signal.aborted) return all({ outcome: 'unreachable' });
+            continue;
+          }
+          if (read.outcome === 'gone') return all({ outcome: 'gone' });
+          if (!(await this.mayRetry(read, attempt, book)))
+            return all(this.giveUp(read, node, book, changes));
+          continue;
+        }
+        case 'gone':
+          return all({ outcome: 'gone' });
+        case 'overloaded':
+        case 'forbidden':
+        case 'refused':
+        case 'unreachable':
+          if (!(await this.mayRetry(answer, attempt, book)))
+            return all(this.giveUp(answer, node, book, changes));
+          break;
+        default:
+          throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
+      }
+    }
+  }
+
+  /** Waits before a repetition; false when there is none. */
+  private async mayRetry(
+    answer: Exclude<WriteAnswer, { outcome: 'written' | 'conflict' | 'gone' }>,
+    attempt: number,
+    book: Book,
+  ): Promise<boolean> {
+    const now = this.clock.now();
+    let delayMs: number;
+    switch (answer.outcome) {
+      case 'overloaded':
+        delayMs = answer.retryAfterMs ?? Math.min(OVERLOAD_DELAY_MS * 2 ** attempt, 5000);
+        this.learnLatency(delayMs);
+        break;
+      case 'forbidden':
+        book.forbiddenSince ??= now;
+        if (now - book.forbiddenSince >= FORBIDDEN_FOR_GOOD_MS) return false;
+        delayMs = 1000;
+        break;
+      case 'refused':
+      case 'unreachable':
+        return false;
+      default:
+        throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
+    }
+    if (this.isStopping) return false;
+    await pause(this.clock, delayMs, this.stopping.signal);
+    return !this.isStopping;
+  }
+
+  private giveUp(
+    answer: Exclude<WriteAnswer, { outcome: 'written' | 'conflict' | 'gone' }>,
+    node: NodeView,
+    book: Book,
+    changes: readonly Change[],
+  ): RecordOutcome {
+    if (answer.outcome === 'unreachable') {
+      this.breaker.trip(answer.message);
+      return { outcome: 'unreachable' };
+    }
+    if (answer.outcome === 'overloaded' || this.isStopping) return { outcome: 'unreachable' };
+    return this.keepInMemory(node, book, changes, answer.message);
+  }
+
+  /** Recording is refused for good: emergencies are acted on from memory all the same. */
+  private keepInMemory(
+    node: NodeView,
+    book: Book,
+    changes: readonly Change[],
+    message: string,
+  ): RecordOutcome {
+    this.report.error('recording refused', {
+      node: node.name,
+      instance: node.instanceId,
+      reason: message,
+    });
+    const machine = machineOf(node);
+    if (machine === undefined) return { outcome: 'gone' };
+    let { journal } = book;
+    for (const change of changes) {
+      const folded = fold(journal, change, machine, this.clock.now()).journal;
+      if (change.type !== 'event' || folded?.live.some(({ kind }) => isEmergency(kind)))
+        journal = folded;
+    }
+    this.remember(node.name, book, book.text, journal);
+    return { outcome: 'refused', message, journal };
+  }
+
+  private remember(
+    nodeName: string,
+    book: Book,
+    text: string | undefined,
+    journal: Journal | undefined,
+  ): void {
+    const changed = book.journal !== journal;
+    book.text = text;
+    book.journal = journal;
+    if (changed) for (const listener of this.listeners) listener(nodeName, journal);
+  }
+
+  private observe(before: NodeView | undefined, after: NodeView | undefined): void {
+    if (after === undefined) {
+      if (before !== undefined) this.forget(before);
+      return;
+    }
+    // Seen across a gap of the watch: another machine took over the name.
+    if (
+      before !== undefined &&
+      before.uid !== after.uid &&
+      before.instanceId !== after.instanceId
+    ) {
+      this.forget(before);
+    }
+    const book = this.books.get(after.name);
+    if (after.instanceId === undefined || (book === undefined && after.journal === undefined)) {
+      if (before === undefined) this.restore(after);
+      return;
+    }
+    if (book?.writing === true) return;
+    if (before === undefined && after.journal === undefined) this.restore(after);
+    if (after.journal !== undefined && after.journal !== book?.text) this.adopt(after);
+    this.mendIfAmiss(after);
+  }
+
+  private mendIfAmiss(node: NodeView): void {
+    const book = this.books.get(node.name);
+    if (book === undefined) return;
+    const write = markWrite(
+      node,
+      book.journal,
+      [{ type: 'mended' }],
+      this.policy,
+      this.clock.now(),
+    );
+    if (write !== 'unrecordable' && write.patch !== undefined) this.mend(node.name);
+  }
+
+  /** A journal that this process did not write: another leader's, or a person's work. */
+  private adopt(node: NodeView): void {
+    const read = readJournal(node.journal);
+    const machine = machineOf(node);
+    const book = this.bookOf(node.name);
+    if (read.outcome === 'read' && machine !== undefined) {
+      if (isOfMachine(read.journal, machine))
+        this.remember(node.name, book, node.journal, read.journal);
+      else if (book.journal === undefined || !isOfMachine(book.journal, machine)) {
+        this.remember(node.name, book, node.journal, undefined);
+        this.mend(node.name);
+      }
+      return;
+    }
+    book.text = node.journal;
+    if (read.outcome === 'unreadable' && (book.journal?.live.length ?? 0) === 0) {
+      this.report.error('journal unreadable', {
+        node: node.name,
+        instance: node.instanceId,
+        reason: read.reason,
+      });
+    }
+  }
+
+  /** A Node that registers anew gets its machine's journal back. */
+  private restore(node: NodeView): void {
+    if (node.instanceId === undefined || node.journal !== undefined) return;
+    const entry = this.departed.get(node.instanceId);
+    if (entry?.journal === undefined) return;
+    if (this.clock.now() - entry.at >= DEPARTED_REMEMBERED_MS) return;
+    const { journal } = entry;
+    void this.apply(node.name, { type: 'restored', journal }).then((result) => {
+      if (result.outcome === 'recorded') {
+        this.report.info('journal restored', { node: node.name, instance: node.instanceId });
+      }
+    });
+  }
+
+  private forget(node: NodeView): void {
+    const book = this.books.get(node.name);
+    if (node.instanceId !== undefined) {
+      this.departed.delete(node.instanceId);
+      this.departed.set(node.instanceId, { at: this.clock.now(), journal: book?.journal });
+      for (const [instanceId, { at }] of this.departed) {
+        const expired = this.clock.now() - at >= DEPARTED_REMEMBERED_MS;
+        if (!expired && this.departed.size <= MAX_DEPARTED) break;
+        this.departed.delete(instanceId);
+      }
+    }
+    if (book === undefined) return;
+    book.mendTimer?.cancel();
+    book.mendTimer = undefined;
+    this.remember(node.name, book, undefined, undefined);
+    if (!book.writing) this.books.delete(node.name);
+  }
+
+  /** Writes again what is missing: at once, and ever more slowly against someone who keeps removing it. */
+  private mend(nodeName: string): void {
+    const book = this.books.get(nodeName);
+    if (book === undefined || book.mendTimer !== undefined || this.isStopping) return;
+    const now = this.clock.now();
+    const delayMs = now - book.mendedAt > CALM_AFTER_MS ? 0 : book.mendDelayMs;
+    book.mendDelayMs = Math.min(Math.max(1000, delayMs * 2), MAX_MEND_DELAY_MS);
+    book.mendedAt = now + delayMs;
+    book.mendTimer = this.clock.after(delayMs, () => {
+      book.mendTimer = undefined;
+      void this.apply(nodeName, { type: 'mended' });
+    });
+  }
+
+  private tellFindings(node: NodeView, found: readonly MarkFinding[]): void {
+    for (const finding of found) {
+      const facts = { node: node.name, instance: node.instanceId };
+      switch (finding.type) {
+        case 'journal-void':
+          this.report.warn('journal void', { ...facts, recordedMachine: finding.journal.machine });
+          break;
+        case 'journal-unreadable':
+          this.report.error('journal unreadable', { ...facts, reason: finding.reason });
+          break;
+        case 'journal-missing':
+          this.report.warn('journal missing', facts);
+          break;
+        default:
+          throw new Error(`unexpected finding: ${JSON.stringify(finding satisfies never)}`);
+      }
+    }
+  }
+
+  private learnLatency(ms: number): void {
+    this.latencyMs += (Math.max(ms, 1) - this.latencyMs) / 16;
+  }
+}
+
+function outcomesOf(write: MarkWrite, node: NodeView): readonly RecordOutcome[] {
+  return write.verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
+}

@@ -1,0 +1,108 @@
+import { isEmergency, type Interruption, type InterruptionKind } from './interruption.ts';
+import type { Journal } from './journal.ts';
+import type { Policy } from './policy.ts';
+
+/** What one node's live interruptions call for, taken together. Times are epoch milliseconds. */
+export type Plan = Readonly<{
+  /** Kind of the ruling interruption: value of label and taint. */
+  kind: InterruptionKind;
+  emergency: boolean;
+  /** From when to when there is time to empty the node; no deadline: budgets rule for ever. */
+  windowStartAt: number;
+  deadlineAt: number | undefined;
+}>;
+
+/** A machine that gives a sign of life this long after a deadline has outlived it. */
+const OUTLIVED_AFTER_MS = 60_000;
+
+/**
+ * The timeout assumed for a hook that may not be described: short enough to act before most hooks
+ * expire, while heartbeats keep those of ours alive.
+ */
+export const UNDESCRIBED_HOOK_TIMEOUT_SECONDS = 300;
+
+/** Whether a machine lives on past a deadline. `lifeSignAt`: last kubelet Lease renewal of a Ready node. */
+export function hasOutlived(deadlineAt: number, lifeSignAt: number | undefined): boolean {
+  return lifeSignAt !== undefined && lifeSignAt > deadlineAt + OUTLIVED_AFTER_MS;
+}
+
+/** When a hook expires by itself, heartbeats apart; undefined until its timeout is known. */
+export function hookExpiresAt(interruption: Interruption): number | undefined {
+  const timeoutSeconds = interruption.hook?.timeoutSeconds;
+  return timeoutSeconds === undefined ? undefined : interruption.time + timeoutSeconds * 1000;
+}
+
+/** The deadline one interruption sets by itself. */
+export function deadlineOf(interruption: Interruption, policy: Policy): number | undefined {
+  const { hook } = interruption;
+  if (hook === undefined) return interruption.deadlineAt;
+  const expiresAt = hookExpiresAt(interruption);
+  if (expiresAt === undefined) return undefined;
+  const drainSeconds = policy.terminateHookDrainSeconds;
+  if (drainSeconds === undefined || !policy.isOurHook(hook.group, hook.name)) return expiresAt;
+  return Math.max(expiresAt, interruption.time + drainSeconds * 1000);
+}
+
+/**
+ * The earliest deadline rules. Two exceptions: a deadline that the machine has outlived counts for
+ * nothing, and a hook of ours that would expire before another emergency's deadline is kept alive
+ * until then instead of tightening it. Undefined: nothing is live.
+ */
+export function planOf(
+  journal: Journal,
+  policy: Policy,
+  lifeSignAt: number | undefined,
+): Plan | undefined {
+  const rows = journal.live.map((interruption) => {
+    const deadlineAt = deadlineOf(interruption, policy);
+    return {
+      interruption,
+      deadlineAt:
+        deadlineAt !== undefined && hasOutlived(deadlineAt, lifeSignAt) ? undefined : deadlineAt,
+    };
+  });
+  const otherEmergency = rows.some(
+    (row) =>
+      row.deadlineAt !== undefined &&
+      row.interruption.hook === undefined &&
+      isEmergency(row.interruption.kind),
+  );
+  const candidates = rows.filter(({ interruption: { hook } }) => {
+    const keptAlive =
+      otherEmergency && hook !== undefined && policy.isOurHook(hook.group, hook.name);
+    return !keptAlive;
+  });
+  const [ruling] = candidates.toSorted(
+    (a, b) =>
+      (a.deadlineAt ?? Infinity) - (b.deadlineAt ?? Infinity) ||
+      Number(isEmergency(b.interruption.kind)) - Number(isEmergency(a.interruption.kind)) ||
+      a.interruption.time - b.interruption.time ||
+      (a.interruption.id < b.interruption.id ? -1 : 1),
+  );
+  if (ruling === undefined) return undefined;
+  return {
+    kind: ruling.interruption.kind,
+    emergency: rows.some((row) => isEmergency(row.interruption.kind)),
+    windowStartAt: Math.min(ruling.interruption.time, ruling.deadlineAt ?? Infinity),
+    deadlineAt: ruling.deadlineAt,
+  };
+}
+
+/** The moment by which everything must be over. */
+export function endOf(plan: Plan, policy: Policy): number | undefined {
+  return plan.deadlineAt === undefined ? undefined : plan.deadlineAt - policy.marginMs;
+}
+
+/** From when on a pod with this grace goes past its budget; Infinity: never. */
+export function forceAt(plan: Plan, policy: Policy, graceSeconds: number): number {
+  const endAt = endOf(plan, policy);
+  if (plan.deadlineAt === undefined || endAt === undefined) return Infinity;
+  const middle = plan.windowStartAt + (plan.deadlineAt - plan.windowStartAt) / 2;
+  return Math.max(endAt - graceSeconds * 1000, middle);
+}
+
+/** The last moment at which deletion must begin for the whole grace to fit; Infinity: no deadline. */
+export function latestSafeStart(plan: Plan, policy: Policy, graceSeconds: number): number {
+  const endAt = endOf(plan, policy);
+  return endAt === undefined ? Infinity : endAt - graceSeconds * 1000;
+}

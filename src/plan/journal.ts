@@ -1,0 +1,227 @@
+import { z } from 'zod';
+import { INTERRUPTION_KINDS, type Interruption } from './interruption.ts';
+
+/**
+ * What is known of one machine's interruptions: the annotation on its Node, and all that a restart
+ * has to go by. Ends only with the Node or by undo.
+ */
+export type Journal = Readonly<{
+  machine: Machine;
+  state: JournalState;
+  /** Whether the cordon is ours; undefined until we marked: then it is decided once and for all. */
+  cordonedByUs: boolean | undefined;
+  /** Whether the load balancer label is ours; undefined until we marked. */
+  labelledByUs: boolean | undefined;
+  /** The load balancer label's value before ours replaced it, to be put back. */
+  labelBefore: string | undefined;
+  live: readonly Interruption[];
+  /** Interruptions that are over, newest last: what old news is recognised by. */
+  ended: readonly EndedInterruption[];
+  /** Fields of this version that a later program wrote and this one does not know. */
+  unknown: Readonly<Record<string, unknown>>;
+}>;
+
+export type EndedInterruption = Interruption & Readonly<{ endedAt: number }>;
+
+/** The machine behind a Node: a Node's name, and even its uid, may outlive it. */
+export type Machine = Readonly<{ instanceId: string; systemUUID: string; bootId: string }>;
+
+export const JOURNAL_STATES = ['waiting', 'draining', 'settled', 'stopped', 'undone'] as const;
+export type JournalState = (typeof JOURNAL_STATES)[number];
+
+/** Bounds of one journal; the API server takes 256 KiB of annotations a Node, of everybody's together. */
+export const MAX_LIVE = 32;
+export const MAX_ENDED = 16;
+export const MAX_JOURNAL_BYTES = 16 * 1024;
+/** How much of an unreadable journal is kept beside the new one, for people. */
+export const UNREADABLE_BYTES_KEPT = 1024;
+
+const VERSION = 1;
+
+const timeSchema = z
+  .string()
+  .max(40)
+  .transform((text, context) => {
+    const time = Date.parse(text);
+    if (Number.isNaN(time)) context.addIssue({ code: 'custom', message: `not a time: ${text}` });
+    return time;
+  });
+
+const interruptionSchema = z.object({
+  id: z.string().min(1).max(512),
+  kind: z.enum(INTERRUPTION_KINDS),
+  time: timeSchema,
+  recordedAt: timeSchema,
+  deadlineAt: timeSchema.optional(),
+  hook: z
+    .object({
+      group: z.string().min(1).max(255),
+      name: z.string().min(1).max(255),
+      token: z.string().min(1).max(255),
+      timeoutSeconds: z.number().int().positive().max(1_000_000).optional(),
+      completedAt: timeSchema.optional(),
+    })
+    .optional(),
+});
+
+const journalSchema = z.looseObject({
+  version: z.literal(VERSION),
+  machine: z.object({
+    instanceId: z.string().min(1).max(64),
+    systemUUID: z.string().max(256),
+    bootId: z.string().max(256),
+  }),
+  state: z.enum(JOURNAL_STATES),
+  cordonedByUs: z.boolean().optional(),
+  labelledByUs: z.boolean().optional(),
+  labelBefore: z.string().max(63).optional(),
+  interruptions: z.array(interruptionSchema).max(MAX_LIVE),
+  ended: z.array(interruptionSchema.extend({ endedAt: timeSchema })).max(MAX_ENDED),
+});
+
+const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.keys(journalSchema.shape));
+
+export type ReadJournal =
+  | Readonly<{ outcome: 'none' }>
+  | Readonly<{ outcome: 'read'; journal: Journal }>
+  | Readonly<{ outcome: 'unreadable'; reason: string }>;
+
+/** Reads the annotation. Never throws: a person, a kubelet or a later version may have written it. */
+export function readJournal(text: string | undefined): ReadJournal {
+  if (text === undefined) return { outcome: 'none' };
+  if (text.length > 4 * MAX_JOURNAL_BYTES) return { outcome: 'unreadable', reason: 'too long' };
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    return {
+      outcome: 'unreadable',
+      reason: `not JSON: ${error instanceof Error ? error.message : String(error)}`,
+    };
+  }
+  const result = journalSchema.safeParse(json);
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    const where = issue?.path.join('.') ?? '';
+    return { outcome: 'unreadable', reason: `${where}: ${issue?.message ?? 'not a journal'}` };
+  }
+  const { data } = result;
+  const unknown: Record<string, unknown> = {};
+  for (const [field, value] of Object.entries(data)) {
+    if (!KNOWN_FIELDS.has(field) && field !== '__proto__') unknown[field] = value;
+  }
+  return {
+    outcome: 'read',
+    journal: {
+      machine: data.machine,
+      state: data.state,
+      cordonedByUs: data.cordonedByUs,
+      labelledByUs: data.labelledByUs,
+      labelBefore: data.labelBefore,
+      live: data.interruptions.map(toInterruption),
+      ended: data.ended.map((entry) => ({ ...toInterruption(entry), endedAt: entry.endedAt })),
+      unknown,
+    },
+  };
+}
+
+function toInterruption(entry: z.output<typeof interruptionSchema>): Interruption {
+  return {
+    id: entry.id,
+    kind: entry.kind,
+    time: entry.time,
+    recordedAt: entry.recordedAt,
+    deadlineAt: entry.deadlineAt,
+    hook: entry.hook && {
+      group: entry.hook.group,
+      name: entry.hook.name,
+      token: entry.hook.token,
+      timeoutSeconds: entry.hook.timeoutSeconds,
+      completedAt: entry.hook.completedAt,
+    },
+  };
+}
+
+/**
+ * The annotation's text, within the bounds: ended interruptions go first, oldest first. Undefined
+ * when the live ones alone are too many or too long: such a journal cannot be recorded.
+ */
+export function writeJournal(journal: Journal): string | undefined {
+  if (journal.live.length > MAX_LIVE) return undefined;
+  let ended = journal.ended.slice(-MAX_ENDED);
+  for (;;) {
+    const text = JSON.stringify({
+      version: VERSION,
+      machine: journal.machine,
+      state: journal.state,
+      cordonedByUs: journal.cordonedByUs,
+      labelledByUs: journal.labelledByUs,
+      labelBefore: journal.labelBefore,
+      interruptions: journal.live.map(fromInterruption),
+      ended: ended.map((entry) => ({
+        ...fromInterruption(entry),
+        endedAt: isoTime(entry.endedAt),
+      })),
+      ...journal.unknown,
+    });
+    if (utf8Length(text) <= MAX_JOURNAL_BYTES) return text;
+    if (ended.length === 0) return undefined;
+    ended = ended.slice(1);
+  }
+}
+
+function fromInterruption(interruption: Interruption): Record<string, unknown> {
+  const { hook } = interruption;
+  return {
+    id: interruption.id,
+    kind: interruption.kind,
+    time: isoTime(interruption.time),
+    recordedAt: isoTime(interruption.recordedAt),
+    deadlineAt: isoTime(interruption.deadlineAt),
+    hook: hook && {
+      group: hook.group,
+      name: hook.name,
+      token: hook.token,
+      timeoutSeconds: hook.timeoutSeconds,
+      completedAt: isoTime(hook.completedAt),
+    },
+  };
+}
+
+/** RFC 3339: people read the annotation too. */
+export function isoTime(time: number): string;
+export function isoTime(time: number | undefined): string | undefined;
+export function isoTime(time: number | undefined): string | undefined {
+  return time === undefined ? undefined : new Date(Math.min(time, LATEST_DATE)).toISOString();
+}
+
+/** The last moment a Date can hold; a forged message may add up to more. */
+const LATEST_DATE = 8.64e15;
+
+function utf8Length(text: string): number {
+  return new TextEncoder().encode(text).length;
+}
+
+export function emptyJournal(machine: Machine): Journal {
+  return {
+    machine,
+    state: 'draining',
+    cordonedByUs: undefined,
+    labelledByUs: undefined,
+    labelBefore: undefined,
+    live: [],
+    ended: [],
+    unknown: {},
+  };
+}
+
+/**
+ * Whether the journal tells of the machine that is behind the Node now. A kubelet that starts under
+ * a Node's old name leaves annotations and even the providerID as they are: only the systemUUID
+ * tells, and it is empty before the kubelet's first report.
+ */
+export function isOfMachine(journal: Journal, machine: Machine): boolean {
+  if (journal.machine.instanceId !== machine.instanceId) return false;
+  const [recorded, present] = [journal.machine.systemUUID, machine.systemUUID];
+  return recorded === '' || present === '' || recorded.toLowerCase() === present.toLowerCase();
+}

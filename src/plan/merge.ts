@@ -1,0 +1,134 @@
+import { interruptionOf, type InterruptingEvent, type Interruption } from './interruption.ts';
+import { emptyJournal, isOfMachine, type Journal, type Machine } from './journal.ts';
+
+/** One thing to write into a node's journal. */
+export type Change =
+  | Readonly<{ type: 'event'; event: InterruptingEvent }>
+  | Readonly<{ type: 'hook-described'; token: string; timeoutSeconds: number }>
+  | Readonly<{ type: 'hook-completed'; token: string }>
+  /** The drain is over; every interruption recorded until `asOf` (their ids) is dealt with. */
+  | Readonly<{ type: 'settled'; asOf: readonly string[] }>
+  /** The journal of a deleted Node whose machine registered anew. */
+  | Readonly<{ type: 'restored'; journal: Journal }>
+  /** Nothing new: write again what is missing, or take away what is void. */
+  | Readonly<{ type: 'mended' }>;
+
+/**
+ * `recorded`: the journal holds it from now on. `duplicate`: it held it already. `stale`: old news
+ * about something that is over.
+ */
+export type Verdict = 'recorded' | 'duplicate' | 'stale';
+
+export type Folded = Readonly<{ journal: Journal | undefined; verdict: Verdict }>;
+
+/**
+ * The journal after one change. `journal` is the one on the Node, readable or not: of another
+ * machine it counts for nothing.
+ */
+export function fold(
+  journal: Journal | undefined,
+  change: Change,
+  machine: Machine,
+  now: number,
+): Folded {
+  const own = journal !== undefined && isOfMachine(journal, machine) ? journal : undefined;
+  switch (change.type) {
+    case 'event':
+      return foldEvent(
+        own ?? emptyJournal(machine),
+        interruptionOf(change.event, now),
+        machine,
+        now,
+      );
+    case 'hook-described':
+      return updateHook(own, change.token, (hook) => ({
+        ...hook,
+        timeoutSeconds: change.timeoutSeconds,
+      }));
+    case 'hook-completed':
+      return updateHook(own, change.token, (hook) => ({
+        ...hook,
+        completedAt: hook.completedAt ?? now,
+      }));
+    case 'settled': {
+      const settled =
+        own?.state === 'draining' && own.live.every(({ id }) => change.asOf.includes(id));
+      return settled
+        ? { journal: { ...own, state: 'settled' }, verdict: 'recorded' }
+        : { journal: own, verdict: 'stale' };
+    }
+    case 'restored':
+      return own === undefined && isOfMachine(change.journal, machine)
+        ? { journal: change.journal, verdict: 'recorded' }
+        : { journal: own, verdict: 'duplicate' };
+    case 'mended':
+      return { journal: own, verdict: 'duplicate' };
+    default:
+      throw new Error(`unexpected change: ${JSON.stringify(change satisfies never)}`);
+  }
+}
+
+function foldEvent(journal: Journal, news: Interruption, machine: Machine, now: number): Folded {
+  const known = journal.live.find(({ id }) => id === news.id);
+  const over = journal.ended.findLast(({ id }) => id === news.id);
+  if (known === undefined) {
+    if (over !== undefined && !isNewsAfter(over, news, over.endedAt)) {
+      return { journal, verdict: 'stale' };
+    }
+    const next = { ...journal, machine, state: 'draining', live: [...journal.live, news] } as const;
+    return { journal: next, verdict: 'recorded' };
+  }
+  // A hook's token is never used twice, and its window moves only by heartbeats.
+  if (news.hook !== undefined) return { journal, verdict: 'duplicate' };
+  if (isNewsAfter(known, news, known.time)) {
+    const ended = known.deadlineAt === undefined ? [] : [{ ...known, endedAt: now }];
+    return {
+      journal: {
+        ...journal,
+        machine,
+        state: 'draining',
+        live: journal.live.map((entry) => (entry === known ? news : entry)),
+        ended: [...journal.ended, ...ended],
+      },
+      verdict: 'recorded',
+    };
+  }
+  if (known.deadlineAt === undefined || news.deadlineAt === undefined) {
+    return { journal, verdict: 'duplicate' };
+  }
+  if (news.deadlineAt < known.time) return { journal, verdict: 'stale' };
+  // One episode told twice: whichever order the two arrive in, the earliest deadline stands.
+  if (news.deadlineAt >= known.deadlineAt) return { journal, verdict: 'duplicate' };
+  const tightened: Interruption = { ...known, time: news.time, deadlineAt: news.deadlineAt };
+  return {
+    journal: {
+      ...journal,
+      live: journal.live.map((entry) => (entry === known ? tightened : entry)),
+    },
+    verdict: 'recorded',
+  };
+}
+
+/** Whether `news` speaks of another episode than the recorded one: not later is old. */
+function isNewsAfter(recorded: Interruption, news: Interruption, otherwiseAfter: number): boolean {
+  return recorded.hook === undefined && news.time > (recorded.deadlineAt ?? otherwiseAfter);
+}
+
+function updateHook(
+  journal: Journal | undefined,
+  token: string,
+  update: (hook: NonNullable<Interruption['hook']>) => NonNullable<Interruption['hook']>,
+): Folded {
+  if (!journal?.live.some(({ hook }) => hook?.token === token)) {
+    return { journal, verdict: 'stale' };
+  }
+  return {
+    journal: {
+      ...journal,
+      live: journal.live.map((entry) =>
+        entry.hook?.token === token ? { ...entry, hook: update(entry.hook) } : entry,
+      ),
+    },
+    verdict: 'recorded',
+  };
+}

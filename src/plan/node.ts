@@ -1,0 +1,55 @@
+/** A taint of a Node. https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/ */
+export type Taint = Readonly<{
+  key: string;
+  value?: string;
+  effect: string;
+  timeAdded?: string;
+}>;
+
+/** The fields of a Node that decisions use; all that the index keeps of it. */
+export type NodeView = Readonly<{
+  name: string;
+  uid: string;
+  resourceVersion: string;
+  /** From `spec.providerID`; undefined for Fargate, hybrid and not yet initialised nodes. */
+  instanceId: string | undefined;
+  /** Label `topology.kubernetes.io/zone`. */
+  zone: string | undefined;
+  /** `status.nodeInfo`; empty before the kubelet's first report. */
+  systemUUID: string;
+  bootId: string;
+  ready: boolean;
+  unschedulable: boolean;
+  /** The whole list: `spec.taints` is atomic, so whoever writes it must know all of it. */
+  taints: readonly Taint[];
+  /** Whether NODE_SELECTOR chooses this node. */
+  selected: boolean;
+  /** Value of our label `node-termination-controller/interruption`. */
+  interruptionLabel: string | undefined;
+  /** Value of `node.kubernetes.io/exclude-from-external-load-balancers`. */
+  excludeFromLoadBalancers: string | undefined;
+  /** Annotation `node-termination-controller/journal`, as it stands. */
+  journal: string | undefined;
+  /** Whether annotation `node-termination-controller/hold` stands on it. */
+  held: boolean;
+  deleting: boolean;
+}>;
+
+/** What a write of ours changes on a Node; absent fields stay as they are. */
+export type NodePatch = Readonly<{
+  /** Labels and annotations: null removes. */
+  labels?: Readonly<Record<string, string | null>>;
+  annotations?: Readonly<Record<string, string | null>>;
+  unschedulable?: boolean;
+  /** Replaces the whole list. */
+  taints?: readonly Taint[];
+}>;
+
+/** Names of what we put on a Node; charts, dashboards and people depend on them. */
+export const INTERRUPTION_KEY = 'node-termination-controller/interruption';
+export const JOURNAL_KEY = 'node-termination-controller/journal';
+export const UNREADABLE_JOURNAL_KEY = 'node-termination-controller/journal-unreadable';
+export const HOLD_KEY = 'node-termination-controller/hold';
+/** https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers */
+export const LOAD_BALANCER_KEY = 'node.kubernetes.io/exclude-from-external-load-balancers';
+export const ZONE_KEY = 'topology.kubernetes.io/zone';

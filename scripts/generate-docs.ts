@@ -1,0 +1,35 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { optionsMarkdown } from '../src/options.ts';
+import { MESSAGES } from '../src/report/messages.ts';
+
+/** The documents that are made from tables in the code, by path. */
+export function generatedDocs(): Readonly<Record<string, string>> {
+  return {
+    'docs/options.md': optionsMarkdown(),
+    'docs/log-messages.md': messagesMarkdown(),
+  };
+}
+
+function messagesMarkdown(): string {
+  const rows = Object.entries(MESSAGES).map(
+    ([text, { level, meaning }]) =>
+      `| ${level} | \`${text}\` | ${meaning.replaceAll('|', String.raw`\|`)} |`,
+  );
+  return `# Log messages
+
+The field \`message\` of a log line is always one of these texts, at this level; what varies is in the fields beside it.
+
+| Level | Message | Meaning |
+| --- | --- | --- |
+${rows.join('\n')}
+`;
+}
+
+if (import.meta.main) {
+  for (const [path, text] of Object.entries(generatedDocs())) {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, text);
+    console.log(`wrote ${path}`);
+  }
+}

@@ -6,7 +6,7 @@ let project: ProjectCopy | undefined;
 
 afterEach(() => project?.remove());
 
-const tools = ['esbuild', 'knip', 'oxfmt', 'oxlint', 'typescript'];
+const tools = ['esbuild', 'knip', 'oxfmt', 'oxlint', 'typescript', 'vitest'];
 const packageJson = `{
   "type": "module",
   "scripts": {

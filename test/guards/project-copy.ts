@@ -5,7 +5,10 @@ import { dirname, join, resolve } from 'node:path';
 const root = resolve(import.meta.dirname, '../..');
 const configuration = [
   'lint',
-  'scripts',
+  'test/setup',
+  'vitest.config.ts',
+  'scripts/build.ts',
+  'scripts/check.ts',
   'tsconfig.json',
   '.oxlintrc.json',
   '.oxfmtrc.jsonc',

@@ -25,11 +25,10 @@ export default class TallyReporter implements Reporter {
     // A filter (-t) skips all that it does not choose; those are not worth a word.
     const chosen = this.vitest?.config.testNamePattern === undefined;
     const requireAll = process.env['NTC_REQUIRE_ALL'] === '1' && chosen;
-    const failures =
-      failed.length +
-      brokenParents.length +
-      unhandledErrors.length +
-      (requireAll ? skipped.length : 0);
+    let failures = failed.length + brokenParents.length + unhandledErrors.length;
+    if (requireAll) failures += skipped.length;
+    // Whatever else went wrong (a global setup that throws) runs no test.
+    if (tests.length === 0) failures = Math.max(failures, 1);
 
     const tellSkipped = chosen && skipped.length > 0;
     if (tellSkipped) console.log(describeSkipped(skipped, requireAll));

@@ -1,0 +1,85 @@
+import { spawnSync } from 'node:child_process';
+import { afterEach, expect, test } from 'vitest';
+import { ProjectCopy } from './project-copy.ts';
+
+let project: ProjectCopy | undefined;
+
+afterEach(() => project?.remove());
+
+const imports = "import { beforeAll, describe, expect, test } from 'vitest';\n";
+
+/** Runs the tests of a project of its own with this one's runner. */
+function runTests(files: Readonly<Record<string, string>>, environment: NodeJS.ProcessEnv = {}) {
+  project = new ProjectCopy({ 'package.json': '{ "type": "module" }', ...files });
+  const outer = Object.entries(process.env).filter(([name]) => !/^(VITEST|NTC_|TEST$)/.test(name));
+  const { status, stdout } = spawnSync('vitest', ['run'], {
+    cwd: project.folder,
+    encoding: 'utf8',
+    env: { ...Object.fromEntries(outer), ...environment },
+  });
+  return { status, output: stdout, lastLine: stdout.trimEnd().split('\n').at(-1) };
+}
+
+const passing = {
+  'test/plan/pass.test.ts': `${imports}
+    test('two', () => { expect(1).toBe(1); expect(2).toBe(2); });
+    test('three', ({ expect }) => { expect(1).toBe(1); expect(2).toBe(2); expect(3).toBe(3); });`,
+};
+
+const skipping = {
+  'test/plan/skip.test.ts': `${imports}
+    test('by note', ({ skip }) => skip('needs etcd: set X'));
+    describe.skip('meta', { meta: { needs: 'kubectl: set Y' } }, () => { test('a', () => {}); });
+    describe.skip('by name (needs helm: set Z)', () => { test('b', () => {}); });
+    test.skip('without a word', () => {});`,
+};
+
+test('counts tests and assertions, and ends with the line that says how many passed', () => {
+  const { status, output, lastLine } = runTests(passing);
+  expect(output).toContain('2 tests ran, with 5 assertions\n');
+  expect(lastLine).toBe('2 passed, 0 failed');
+  expect(status).toBe(0);
+});
+
+test('tells why each skipped test was skipped', () => {
+  const { status, output, lastLine } = runTests({ ...passing, ...skipping });
+  expect(output).toContain('skipped, needs etcd: set X:\n  test/plan/skip.test.ts > by note\n');
+  expect(output).toContain('skipped, needs kubectl: set Y:\n  test/plan/skip.test.ts > meta > a\n');
+  expect(output).toMatch(/skipped, needs helm: set Z:\n.+ > b\n/);
+  expect(output).toMatch(/skipped, no reason given:\n.+ > without a word\n/);
+  expect(lastLine).toBe('2 passed, 0 failed, 4 skipped');
+  expect(status).toBe(0);
+});
+
+test('with NTC_REQUIRE_ALL=1 a skipped test is a failure', () => {
+  const { status, lastLine } = runTests({ ...passing, ...skipping }, { NTC_REQUIRE_ALL: '1' });
+  expect(lastLine).toBe('2 passed, 4 failed');
+  expect(status).toBe(1);
+});
+
+test.each([
+  ['asserts nothing', "test('x', () => {});"],
+  ['is retried into passing', "let n = 0;\ntest('x', () => { n += 1; expect(n).toBe(2); });"],
+  [
+    'throws in a hook',
+    "beforeAll(() => { throw new Error('x'); });\ntest('x', () => { expect(1).toBe(1); });",
+  ],
+  [
+    'rejects behind the back',
+    "test('x', () => { void Promise.reject(new Error('x')); expect(1).toBe(1); });",
+  ],
+  ['does not load', "throw new Error('x');"],
+  ['is the only one to run', "test.only('x', () => { expect(1).toBe(1); });"],
+])('fails on a test file that %s', (_, source) => {
+  const { status, lastLine } = runTests({ 'test/plan/x.test.ts': `${imports}${source}` });
+  expect(lastLine).toMatch(/^\d passed, [1-9] failed/);
+  expect(status).toBe(1);
+});
+
+test('fails where the controller cannot be built', () => {
+  const { status, lastLine } = runTests({
+    'test/scenarios/x.test.ts': `${imports}test('x', () => { expect(1).toBe(1); });`,
+  });
+  expect(lastLine).toMatch(/^0 passed, [1-9] failed/);
+  expect(status).toBe(1);
+});

@@ -107,7 +107,7 @@ export type ControlPlane = {
    */
   auditEntries(filter?: AuditFilter): Promise<AuditEntry[]>;
   /** Kills all processes and removes the folder. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 };
 
 type Users = Readonly<Record<'admin' | 'controllerManager' | 'scheduler', string>>;

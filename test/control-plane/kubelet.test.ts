@@ -1,0 +1,257 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  deletePod,
+  evict,
+  findPod,
+  getLease,
+  getNode,
+  getPod,
+  isReady,
+  podNamesOn,
+} from '../harness/cluster.ts';
+import { eventually } from '../harness/eventually.ts';
+import {
+  createDaemonSet,
+  createMirrorPod,
+  createOwner,
+  createPod,
+  createPods,
+  type PodSpec,
+} from '../harness/workloads.ts';
+import { startKubelet, type Kubelet } from '../stand-ins/kubelet.ts';
+import { skipReason } from './binaries.ts';
+import { startControlPlane, type ControlPlane } from './control-plane.ts';
+
+const needs = skipReason(['etcd', 'kube-apiserver', 'kube-controller-manager']);
+
+// Timers fire late, never early; clocks of processes on one machine agree to a few milliseconds.
+const tolerance = { early: 20, late: 1500 };
+
+function expectBetween(value: number | undefined, low: number, high: number): void {
+  expect(value).toBeGreaterThanOrEqual(low - tolerance.early);
+  expect(value).toBeLessThanOrEqual(high + tolerance.late);
+}
+
+describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
+  let controlPlane: ControlPlane;
+  let kubelet: Kubelet;
+  const node = 'node-1';
+
+  beforeAll(async () => {
+    controlPlane = await startControlPlane({ controllerManager: true });
+    kubelet = await startKubelet({ api: controlPlane.api });
+    await kubelet.addNode({ name: node, instanceId: 'i-0123456789abcdef0', zone: 'eu-central-1b' });
+  });
+
+  afterAll(async () => {
+    await kubelet.stop();
+    await controlPlane.stop();
+  });
+
+  async function runningPod(spec: PodSpec): Promise<void> {
+    const { uid = '' } = (await createPod(controlPlane.api, { node, ...spec })).metadata;
+    await eventually(() => kubelet.records({ uid })[0]?.runningAt);
+  }
+
+  const endOf = (name: string) =>
+    eventually(() => {
+      const record = kubelet.record(name);
+      return record.goneAt !== undefined && record;
+    });
+
+  it('registers nodes as the kubelet of an instance does, Ready and without its taint', async () => {
+    const found = await getNode(controlPlane.api, node);
+    expect(found).toMatchObject({
+      metadata: { labels: { 'topology.kubernetes.io/zone': 'eu-central-1b' } },
+      spec: { providerID: 'aws:///eu-central-1b/i-0123456789abcdef0' },
+      status: { conditions: [{ type: 'Ready', status: 'True' }] },
+    });
+    expect(found.status?.nodeInfo).toMatchObject({
+      systemUUID: expect.stringMatching(/^ec2/) as string,
+      bootID: expect.stringMatching(/-/) as string,
+    });
+    expect(found.spec.taints ?? []).toEqual([]);
+  });
+
+  it('adds many nodes at once, in the order asked for', async () => {
+    const names = Array.from({ length: 30 }, (_, index) => `many-${index}`);
+    const nodes = await kubelet.addNodes(names.map((name) => ({ name })));
+    expect(nodes.map(({ metadata }) => metadata.name)).toEqual(names);
+    expect(new Set(nodes.map(({ spec }) => spec.providerID)).size).toBe(30);
+  });
+
+  it('leaves a node that is not Ready with its taint', async () => {
+    await kubelet.addNode({ name: 'broken', ready: false });
+    const taints = (await getNode(controlPlane.api, 'broken')).spec.taints ?? [];
+    expect(taints.map(({ key }) => key)).toContain('node.kubernetes.io/not-ready');
+  });
+
+  it('makes bound pods Running and Ready', async () => {
+    await runningPod({ name: 'plain' });
+    const pod = await getPod(controlPlane.api, 'plain');
+    expect(pod.status?.phase).toBe('Running');
+    expect(isReady(pod)).toBe(true);
+  });
+
+  it('makes pods Ready late, or never, as they say', async () => {
+    await runningPod({ name: 'late', behaviour: { readyAfterSeconds: 1 } });
+    await runningPod({ name: 'unready', behaviour: { readyAfterSeconds: 'never' } });
+    await eventually(() => kubelet.record('late').readyAt);
+    const { runningAt = 0, readyAt = 0 } = kubelet.record('late');
+    expectBetween(readyAt, runningAt + 1000, runningAt + 1000);
+    expect(isReady(await getPod(controlPlane.api, 'late'))).toBe(true);
+    expect(isReady(await getPod(controlPlane.api, 'unready'))).toBe(false);
+  });
+
+  it('finishes pods that complete', async () => {
+    await createPod(controlPlane.api, {
+      name: 'job',
+      node,
+      behaviour: { completesAfterSeconds: 0.2 },
+    });
+    await eventually(
+      async () => (await getPod(controlPlane.api, 'job')).status?.phase === 'Succeeded',
+    );
+    expect(kubelet.record('job').end).toBe('completed');
+  });
+
+  it('takes the whole grace of an evicted pod, then kills it', async () => {
+    await runningPod({ name: 'stubborn', graceSeconds: 3 });
+    expect(await evict(controlPlane.api, 'stubborn')).toBe(201);
+    const record = await endOf('stubborn');
+    const [deletion] = record.deletions;
+    expect(record).toMatchObject({ end: 'killed', deletions: [{ graceSeconds: 3 }] });
+    expectBetween(record.endedAt, (deletion?.seenAt ?? 0) + 3000, (deletion?.seenAt ?? 0) + 3000);
+  });
+
+  it('lets a pod go that exits earlier', async () => {
+    await runningPod({ name: 'quick', graceSeconds: 60, behaviour: { exitsAfterSeconds: 0.3 } });
+    await evict(controlPlane.api, 'quick');
+    expect(await endOf('quick')).toMatchObject({ end: 'exited' });
+    expect(await findPod(controlPlane.api, 'quick')).toBeUndefined();
+  });
+
+  it('counts a shortened grace anew from when it sees it', async () => {
+    await runningPod({ name: 'shortened', graceSeconds: 600 });
+    await evict(controlPlane.api, 'shortened');
+    const first = await eventually(() => kubelet.record('shortened').deletions[0]);
+    // The server counts from the first deletion and would have it over by then.
+    await eventually(() => Date.now() > first.seenAt + 2000);
+    await deletePod(controlPlane.api, 'shortened', { graceSeconds: 3 });
+    const record = await endOf('shortened');
+    const [, second] = record.deletions;
+    expect(record.deletions.map(({ graceSeconds }) => graceSeconds)).toEqual([600, 3]);
+    expect(record.end).toBe('killed');
+    expectBetween(record.endedAt, (second?.seenAt ?? 0) + 3000, (second?.seenAt ?? 0) + 3000);
+    expect(second?.killAt).toBeGreaterThan(Date.parse(second?.deletionTimestamp ?? '') + 1000);
+  });
+
+  it('gives two seconds at least, and ignores a longer grace', async () => {
+    await runningPod({ name: 'hasty', graceSeconds: 600 });
+    await deletePod(controlPlane.api, 'hasty', { graceSeconds: 1 });
+    const [deletion] = await eventually(() => {
+      const { deletions } = kubelet.record('hasty');
+      return deletions.length > 0 && deletions;
+    });
+    await deletePod(controlPlane.api, 'hasty', { graceSeconds: 300 });
+    const record = await endOf('hasty');
+    expect(record.deletions.map(({ graceSeconds }) => graceSeconds)).toEqual([1]);
+    expectBetween(record.endedAt, (deletion?.seenAt ?? 0) + 2000, (deletion?.seenAt ?? 0) + 2000);
+  });
+
+  it('knows of a pod that never ends, and of one whose object was forced away', async () => {
+    await runningPod({ name: 'zombie', graceSeconds: 1, behaviour: { neverEnds: true } });
+    await deletePod(controlPlane.api, 'zombie', { graceSeconds: 1 });
+    await runningPod({ name: 'beside', graceSeconds: 4 });
+    await deletePod(controlPlane.api, 'beside');
+    await endOf('beside');
+    expect(await findPod(controlPlane.api, 'zombie')).toBeDefined();
+    await deletePod(controlPlane.api, 'zombie', { graceSeconds: 0 });
+    expect(await endOf('zombie')).toMatchObject({ end: 'abandoned' });
+  });
+
+  it('spares a new pod that took the name of an old one', async () => {
+    await runningPod({ name: 'again', graceSeconds: 2 });
+    await deletePod(controlPlane.api, 'again');
+    await eventually(() => kubelet.record('again').deletions[0]);
+    await deletePod(controlPlane.api, 'again', { graceSeconds: 0 });
+    await eventually(() => kubelet.record('again').goneAt);
+    await runningPod({ name: 'again', graceSeconds: 2 });
+    const [old, next] = kubelet.records({ name: 'again' });
+    expect(old?.uid).not.toBe(next?.uid);
+    await runningPod({ name: 'later', graceSeconds: 4 });
+    await deletePod(controlPlane.api, 'later');
+    await endOf('later');
+    expect((await getPod(controlPlane.api, 'again')).metadata.uid).toBe(next?.uid);
+  });
+
+  it('does nothing on a machine that is down, and goes on after it has booted', async () => {
+    await kubelet.addNode({ name: 'down' });
+    const bootId = (await getNode(controlPlane.api, 'down')).status?.nodeInfo?.['bootID'];
+    await createPods(controlPlane.api, [
+      { name: 'stays', node: 'down' },
+      { name: 'leaves', node: 'down', graceSeconds: 1 },
+    ]);
+    await eventually(() => kubelet.records({ node: 'down' }).every(({ runningAt }) => runningAt));
+    kubelet.powerOff('down');
+    await deletePod(controlPlane.api, 'leaves');
+    await runningPod({ name: 'clock', graceSeconds: 4 });
+    await deletePod(controlPlane.api, 'clock');
+    await endOf('clock');
+    expect(await podNamesOn(controlPlane.api, 'down')).toEqual(['leaves', 'stays']);
+    expect(kubelet.record('leaves')).toMatchObject({ end: 'lost', deletions: [] });
+    await kubelet.powerOn('down');
+    expect(await endOf('leaves')).toMatchObject({ end: 'lost' });
+    await eventually(() => kubelet.record('stays').end === undefined);
+    expect((await getNode(controlPlane.api, 'down')).status?.nodeInfo?.['bootID']).not.toBe(bootId);
+  });
+
+  it('renews the Lease of a node when told to, for any time', async () => {
+    const at = Date.parse('2026-11-01T12:00:00.250Z');
+    await kubelet.renewLease(node, at);
+    await kubelet.renewLease(node, at + 1000);
+    const lease = await getLease(controlPlane.api, node, 'kube-node-lease');
+    expect(lease?.spec).toMatchObject({
+      holderIdentity: node,
+      renewTime: '2026-11-01T12:00:01.250000Z',
+    });
+  });
+
+  it('runs pods of owners that the garbage collector knows', async () => {
+    const { api } = controlPlane;
+    await kubelet.addNode({ name: 'owners' });
+    const owner = await createOwner(api, 'StatefulSet', { name: 'db' });
+    await createPod(api, { name: 'db-0', node: 'owners', owner });
+    await createDaemonSet(api, { name: 'agent', nodes: ['owners'] });
+    await createMirrorPod(api, { name: 'proxy', node: 'owners' });
+    await createPod(api, {
+      name: 'critical',
+      namespace: 'kube-system',
+      node: 'owners',
+      priorityClassName: 'system-cluster-critical',
+    });
+    await eventually(() => {
+      const records = kubelet.records({ node: 'owners' });
+      return records.length === 4 && records.every(({ runningAt }) => runningAt);
+    });
+    expect(await podNamesOn(api, 'owners')).toEqual([
+      'agent-owners',
+      'critical',
+      'db-0',
+      'proxy-owners',
+    ]);
+  });
+
+  it('carries on through an outage of the API server', async () => {
+    const { api, apiServer } = controlPlane;
+    await runningPod({ name: 'ending', graceSeconds: 2 });
+    await evict(api, 'ending');
+    await eventually(() => kubelet.record('ending').deletions[0]);
+    await apiServer.stop();
+    await eventually(() => kubelet.record('ending').endedAt);
+    await apiServer.start();
+    expect(await endOf('ending')).toMatchObject({ end: 'killed' });
+    await runningPod({ name: 'next' });
+    expect(isReady(await getPod(api, 'next'))).toBe(true);
+  });
+});

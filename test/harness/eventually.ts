@@ -1,0 +1,52 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+export type EventuallyOptions = {
+  /** A limit for what has hung, not for what is slow; 20 s unless given. */
+  readonly timeoutMs?: number;
+  readonly intervalMs?: number;
+};
+
+/**
+ * Calls the function until it neither throws (an `expect` that fails, say) nor returns undefined or
+ * false, and returns what it returned. After the limit it throws what was wrong last.
+ */
+export async function eventually<T>(
+  attempt: () => T | Promise<T>,
+  options: EventuallyOptions = {},
+): Promise<Exclude<Awaited<T>, undefined | false>> {
+  const { timeoutMs = 20_000, intervalMs = 25 } = options;
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    let last: unknown;
+    try {
+      const result = await attempt();
+      if (result !== undefined && result !== false) {
+        return result as Exclude<Awaited<T>, undefined | false>;
+      }
+      last = new Error(`it returned ${String(result)}`);
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() >= deadline) {
+      const reason = last instanceof Error ? last.message : String(last);
+      throw new Error(`not within ${timeoutMs} ms: ${reason}`, { cause: last });
+    }
+    await delay(intervalMs);
+  }
+}
+
+/**
+ * For what must not happen: the function must hold from now until `watchMs` have passed. Prefer
+ * waiting for a later event that would come after the forbidden one.
+ */
+export async function always(
+  check: () => void | Promise<void>,
+  options: { readonly watchMs: number; readonly intervalMs?: number },
+): Promise<void> {
+  const deadline = performance.now() + options.watchMs;
+  while (performance.now() < deadline) {
+    await check();
+    await delay(options.intervalMs ?? 50);
+  }
+  await check();
+}

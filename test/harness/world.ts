@@ -1,0 +1,119 @@
+import type { ApiClient } from '../control-plane/api-client.ts';
+import { skipReason } from '../control-plane/binaries.ts';
+import {
+  componentsFor,
+  startControlPlane,
+  type AccessOptions,
+  type ControlPlane,
+  type ControlPlaneOptions,
+  type PolicyRule,
+} from '../control-plane/control-plane.ts';
+import { startAutoScaling, type AutoScaling } from '../stand-ins/auto-scaling.ts';
+import { startKubelet, type Kubelet, type KubeletOptions } from '../stand-ins/kubelet.ts';
+import {
+  startQueueService,
+  type Queue,
+  type QueueOptions,
+  type QueueService,
+} from '../stand-ins/queue.ts';
+import { startController, type Controller, type ControllerOptions } from './controller.ts';
+
+export type WorldOptions = ControlPlaneOptions & {
+  readonly kubelet?: Omit<KubeletOptions, 'api'>;
+  /** Of the queue `interruptions`. */
+  readonly queue?: QueueOptions;
+  /** What the controller may do; everything (`admin.kubeconfig`) unless given. */
+  readonly controllerRules?: readonly PolicyRule[];
+  readonly controllerAccess?: AccessOptions;
+};
+
+export type World = {
+  readonly cluster: ControlPlane;
+  /** As admin; the same as `cluster.api`. */
+  readonly api: ApiClient;
+  readonly kubelet: Kubelet;
+  readonly queues: QueueService;
+  /** The queue that controllers of this world receive from. */
+  readonly queue: Queue;
+  readonly autoScaling: AutoScaling;
+  /** Of the controllers: RBAC and audit log name them by it. */
+  readonly controllerUserName: string;
+  /** What a controller needs to find its way in this world. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Starts the built controller in this world; killed with it, if it still runs then. */
+  startController(options?: ControllerOptions): Promise<Controller>;
+  /** Ends everything, the latest first. */
+  stop(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+/** Why a world of these options cannot be had here, for `skipIf`; see `skipReason`. */
+export function worldSkipReason(options: WorldOptions = {}): string | undefined {
+  return skipReason(componentsFor(withDefaults(options)));
+}
+
+/**
+ * A cluster with a real API server, nodes' kubelets, a queue and Auto Scaling, all empty. The
+ * controller manager is there unless it is turned off.
+ */
+export async function startWorld(options: WorldOptions = {}): Promise<World> {
+  const releases: (() => Promise<unknown>)[] = [];
+  const stop = async () => {
+    for (let release = releases.pop(); release; release = releases.pop()) await release();
+  };
+  const keep = <T extends { stop(): Promise<unknown> }>(part: T): T => {
+    releases.push(async () => part.stop());
+    return part;
+  };
+  try {
+    const cluster = keep(await startControlPlane(withDefaults(options)));
+    const { api } = cluster;
+    const kubelet = keep(await startKubelet({ ...options.kubelet, api }));
+    const queues = keep(await startQueueService());
+    const queue = await queues.createQueue('interruptions', options.queue);
+    const autoScaling = keep(await startAutoScaling());
+    const access = options.controllerRules
+      ? await cluster.kubeconfigFor('controller', options.controllerRules, {
+          namespace: controllerNamespace,
+          ...options.controllerAccess,
+        })
+      : { kubeconfig: cluster.adminKubeconfig, userName: 'admin' };
+    const environment = {
+      QUEUE_URL: queue.url,
+      AWS_ENDPOINT_URL_SQS: queues.url,
+      AWS_ENDPOINT_URL_AUTO_SCALING: autoScaling.url,
+      KUBECONFIG: access.kubeconfig,
+      POD_NAMESPACE: controllerNamespace,
+      POD_NAME: 'controller-0',
+    };
+    return {
+      cluster,
+      api,
+      kubelet,
+      queues,
+      queue,
+      autoScaling,
+      controllerUserName: access.userName,
+      environment,
+      async startController(controllerOptions = {}) {
+        const controller = await startController({
+          ...controllerOptions,
+          env: { ...environment, ...controllerOptions.env },
+        });
+        releases.push(async () => controller.kill());
+        return controller;
+      },
+      stop,
+      [Symbol.asyncDispose]: stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+const controllerNamespace = 'node-termination-controller';
+
+function withDefaults(options: WorldOptions): ControlPlaneOptions {
+  return { ...options, controllerManager: options.controllerManager ?? true };
+}

@@ -1,6 +1,6 @@
 import type { EvictionAnswer } from '../drain/pods.ts';
 import type { WriteAnswer } from '../intake/node-store.ts';
-import type { Answer } from './connection.ts';
+import type { Answer, Failure } from './connection.ts';
 
 /** What the API server's answers mean. https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/ */
 
@@ -16,42 +16,42 @@ type Status = {
   };
 };
 
-type Answered = Extract<Answer, { kind: 'answer' }>;
+type Unsuccessful = Exclude<Answer, { kind: 'success' }>;
 type WriteFailure = Exclude<WriteAnswer, { outcome: 'written' }>;
 
-export function succeeded<T extends Answer>(answer: T): answer is T & Answered {
-  return answer.kind === 'answer' && answer.status >= 200 && answer.status < 300;
-}
-
-/** For an answer that has not succeeded (of a write or a read of one object). */
-export function writeFailure(answer: Answer): WriteFailure {
+/** Of a write, or a read, of one object. */
+export function writeFailure(answer: Unsuccessful): WriteFailure {
   if (answer.kind === 'crowded') return { outcome: 'overloaded', retryAfterMs: undefined };
-  if (answer.kind === 'none') return { outcome: 'unreachable', message: answer.message };
+  if (answer.kind === 'unanswered') return { outcome: 'unreachable', message: answer.message };
   const { status } = answer;
   const message = messageOf(answer);
-  if (status === 404) return { outcome: 'gone' };
-  if (status === 409) return { outcome: 'conflict' };
-  // A webhook that cannot be called (500) may come back, as a right may after a restart of the server.
-  if (status === 401 || status === 403 || (status === 500 && /webhook/.test(message))) {
+  // Right after a restart the server knows no rights yet; a webhook may be restarting, too.
+  if (status === 401 || status === 403 || isOfWebhook(message)) {
     return { outcome: 'forbidden', message };
   }
+  if (status === 404) return { outcome: 'gone' };
+  if (status === 409) return { outcome: 'conflict' };
   // 500, 502, 504: etcd or a load balancer in trouble, not this write.
-  if (status === 429 || status >= 500)
+  if (status === 429 || status >= 500) {
     return { outcome: 'overloaded', retryAfterMs: retryAfterMs(answer) };
+  }
   return { outcome: 'refused', status, message };
 }
 
 /** Of an eviction, and of a deletion. */
 export function evictionAnswer(answer: Answer): EvictionAnswer {
+  if (answer.kind === 'success') return { outcome: 'accepted' };
   if (answer.kind === 'crowded') return { outcome: 'overloaded', retryAfterMs: undefined };
-  if (answer.kind === 'none') {
+  if (answer.kind === 'unanswered') {
     return { outcome: 'unreachable', message: answer.message, timedOut: answer.timedOut };
   }
-  if (succeeded(answer)) return { outcome: 'accepted' };
   const { status } = answer;
   const message = messageOf(answer);
-  if (status === 404) return { outcome: 'gone' };
-  if (status === 409) return { outcome: 'conflict', message };
+  // Before the status, which the webhook may choose at will.
+  if (isOfWebhook(message)) return { outcome: 'refused', reason: 'webhook', message };
+  if (status === 404 && !isAboutBudget(answer)) return { outcome: 'gone' };
+  // 404: the budget was deleted while the server retried on it.
+  if (status === 409 || status === 404) return { outcome: 'conflict', message };
   if (refusedByBudget(answer, message)) {
     return {
       outcome: 'budget',
@@ -60,61 +60,70 @@ export function evictionAnswer(answer: Answer): EvictionAnswer {
       retryAfterMs: retryAfterMs(answer),
     };
   }
-  if (status === 429 || status === 503) {
+  if (status === 429 || status === 503 || statusOf(answer)?.reason === 'ServerTimeout') {
     return { outcome: 'overloaded', retryAfterMs: retryAfterMs(answer) };
   }
-  return { outcome: 'refused', reason: refusalReason(answer, message), message };
+  return { outcome: 'refused', reason: refusalReason(answer), message };
 }
 
-function refusedByBudget(answer: Answered, message: string): boolean {
+/** https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/pod/storage/eviction.go */
+function refusedByBudget(answer: Failure, message: string): boolean {
   switch (answer.status) {
     case 429:
       return hasCause(answer, 'DisruptionBudget');
     case 403:
-      // https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/pod/storage/eviction.go
       return /DisruptedPods map too big|disruptions allowed is negative/.test(message);
     case 500:
       return message.includes('more than one PodDisruptionBudget');
+    case 504:
+      return CONTENDED.test(message);
     default:
       return false;
   }
 }
 
-function refusalReason(
-  answer: Answered,
-  message: string,
-): Extract<EvictionAnswer, { outcome: 'refused' }>['reason'] {
+/** The server's own retries have ended: too many evictions at once charge one budget. */
+const CONTENDED = /couldn't update PodDisruptionBudget "([^"]+)" due to conflicts/;
+
+function isOfWebhook(message: string): boolean {
+  return /admission webhook "|failed calling webhook/.test(message);
+}
+
+function isAboutBudget(answer: Failure): boolean {
+  return statusOf(answer)?.details?.kind?.startsWith('poddisruptionbudget') === true;
+}
+
+function refusalReason(answer: Failure): Extract<EvictionAnswer, { outcome: 'refused' }>['reason'] {
   if (hasCause(answer, 'NamespaceTerminating')) return 'namespace-terminating';
-  if (/admission webhook|calling webhook/.test(message)) return 'webhook';
   if (answer.status === 502 || answer.status === 504) return 'timeout';
   if (answer.status === 401 || answer.status === 403) return 'forbidden';
   return 'invalid';
 }
 
 /** The message names it ("The disruption budget guard needs …"), or the details of a 403 do. */
-function budgetOf(answer: Answered): string | undefined {
-  const details = statusOf(answer)?.details;
-  if (details?.kind?.startsWith('poddisruptionbudget') === true) return details.name;
-  for (const { reason, message } of details?.causes ?? []) {
+function budgetOf(answer: Failure): string | undefined {
+  const status = statusOf(answer);
+  if (isAboutBudget(answer)) return status?.details?.name;
+  for (const { reason, message } of status?.details?.causes ?? []) {
     if (reason !== 'DisruptionBudget') continue;
     const name = /^The disruption budget (\S+) /.exec(message ?? '')?.[1];
     if (name !== undefined) return name;
   }
-  return undefined;
+  return CONTENDED.exec(status?.message ?? '')?.[1];
 }
 
-function hasCause(answer: Answered, reason: string): boolean {
+function hasCause(answer: Failure, reason: string): boolean {
   return statusOf(answer)?.details?.causes?.some((cause) => cause.reason === reason) === true;
 }
 
 /** Header or Status; 0 is no hint. */
-export function retryAfterMs(answer: Answered): number | undefined {
+export function retryAfterMs(answer: Failure): number | undefined {
   const seconds = Number(answer.retryAfter ?? statusOf(answer)?.details?.retryAfterSeconds ?? 0);
   return seconds > 0 ? seconds * 1000 : undefined;
 }
 
 /** What the server says, for people: at most 500 characters. */
-export function messageOf(answer: Answered): string {
+export function messageOf(answer: Failure): string {
   const status = statusOf(answer);
   const causes = (status?.details?.causes ?? [])
     .map((cause) => cause.message ?? '')
@@ -124,7 +133,7 @@ export function messageOf(answer: Answered): string {
   return (text === '' ? `HTTP status ${answer.status}` : text).slice(0, 500);
 }
 
-function statusOf(answer: Answered): Status | undefined {
+function statusOf(answer: Failure): Status | undefined {
   return bodyAs<Status>(answer.body);
 }
 
@@ -144,6 +153,16 @@ export function failureOf(what: string, answer: Answer): Error {
 }
 
 function failureText(answer: Answer): string {
-  if (answer.kind === 'answer') return `${answer.status} ${messageOf(answer)}`;
-  return answer.kind === 'none' ? answer.message : 'too many requests wait already';
+  switch (answer.kind) {
+    case 'success':
+      return 'the answer is not what was asked for; is this the API server?';
+    case 'failure':
+      return `${answer.status} ${messageOf(answer)}`;
+    case 'unanswered':
+      return answer.message;
+    case 'crowded':
+      return 'too many requests wait already';
+    default:
+      return answer satisfies never;
+  }
 }

@@ -24,22 +24,38 @@ export type ApiRequest = Readonly<{
   timeoutMs?: number;
 }>;
 
-/** What came back. Failures are values; only an aborted signal rejects. */
+/** What came back. Failures are values; only an aborted signal rejects. `body`: parsed if it was JSON, else the text. */
 export type Answer =
-  /** `body`: parsed if it was JSON, else the text. `retryAfter`: the header as it stood. */
-  | Readonly<{ kind: 'answer'; status: number; body: unknown; retryAfter: string | undefined }>
+  /** Status 2xx. */
+  | Readonly<{ kind: 'success'; body: unknown }>
+  /** Any other status. `retryAfter`: the header as it stood. */
+  | Failure
   /** `timedOut`: it was sent, and no answer came in time. */
-  | Readonly<{ kind: 'none'; message: string; timedOut: boolean }>
+  | Readonly<{ kind: 'unanswered'; message: string; timedOut: boolean }>
   /** Not sent: too many requests wait for a place. */
   | Readonly<{ kind: 'crowded' }>;
 
-export type StreamOptions = Readonly<{ idleMs: number; onData: (chunk: Buffer) => boolean }>;
+export type Failure = Readonly<{
+  kind: 'failure';
+  status: number;
+  body: unknown;
+  retryAfter: string | undefined;
+}>;
+
+export type StreamOptions = Readonly<{
+  /** The longest silence. */
+  idleMs: number;
+  /** The head of a 2xx answer is here. */
+  onOpen: () => void;
+  /** False ends the stream. */
+  onData: (chunk: Buffer) => boolean;
+}>;
 
 export interface Connection {
   request(request: ApiRequest, signal: AbortSignal): Promise<Answer>;
   /** A 2xx answer's body goes to `onData`; resolves at its end. */
   stream(request: ApiRequest, options: StreamOptions, signal: AbortSignal): Promise<Answer>;
-  /** Cuts all connections; what is in flight answers `none`. */
+  /** Cuts all connections; what is in flight is unanswered. */
   close(): Promise<void>;
 }
 
@@ -100,7 +116,7 @@ class PooledConnection implements Connection {
 
   async request(request: ApiRequest, signal: AbortSignal): Promise<Answer> {
     const answer = await this.withCredentials(request, {}, signal);
-    if (answer.kind === 'none' && answer.timedOut && request.lane === 'mark')
+    if (answer.kind === 'unanswered' && answer.timedOut && request.lane === 'mark')
       this.replaceRequestPool();
     return answer;
   }
@@ -128,10 +144,10 @@ class PooledConnection implements Connection {
       credentials = held instanceof Promise ? await held : held;
     } catch (error) {
       signal.throwIfAborted();
-      return { kind: 'none', message: `no credentials: ${String(error)}`, timedOut: false };
+      return { kind: 'unanswered', message: `no credentials: ${String(error)}`, timedOut: false };
     }
     const first = await this.attempt(request, credentials, options, signal);
-    if (first.kind !== 'answer' || first.status !== 401) return first;
+    if (first.kind !== 'failure' || first.status !== 401) return first;
     let renewed: Credentials;
     try {
       renewed = await this.authenticator.renew(credentials);
@@ -157,7 +173,7 @@ class PooledConnection implements Connection {
     }
     if (this.closed) {
       release?.();
-      return { kind: 'none', message: 'connection closed', timedOut: false };
+      return { kind: 'unanswered', message: 'connection closed', timedOut: false };
     }
     const pools = this.poolsFor(credentials.tls);
     const exchangeOptions: ExchangeOptions = {
@@ -253,16 +269,13 @@ class PooledConnection implements Connection {
 function toAnswer(exchanged: Exchanged): Answer {
   if (exchanged.kind === 'none') {
     const { message, timedOut, sent } = exchanged;
-    return { kind: 'none', message, timedOut: timedOut && sent };
+    return { kind: 'unanswered', message, timedOut: timedOut && sent };
   }
   const { status, headers } = exchanged;
   const isJson = headers['content-type']?.includes('json') === true;
-  return {
-    kind: 'answer',
-    status,
-    body: isJson ? parsedOrText(exchanged.body) : exchanged.body,
-    retryAfter: headers['retry-after'],
-  };
+  const body = isJson ? parsedOrText(exchanged.body) : exchanged.body;
+  if (status >= 200 && status < 300) return { kind: 'success', body };
+  return { kind: 'failure', status, body, retryAfter: headers['retry-after'] };
 }
 
 function parsedOrText(text: string): unknown {

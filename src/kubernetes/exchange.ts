@@ -12,6 +12,8 @@ export type ExchangeOptions = Readonly<{
   timeoutMs: number;
   /** Makes it a stream: takes the body of a 2xx answer as it comes; false ends it. */
   onData?: (chunk: Buffer) => boolean;
+  /** Of a stream: its head is here, with status 2xx. */
+  onOpen?: () => void;
   /** Of a stream: the longest silence. */
   idleMs?: number;
   /** Called once, when the connection is free again, which may be after the promise has settled. */
@@ -106,6 +108,7 @@ export function exchange(
         timer?.cancel();
         lastDataAt = clock.now();
         watchSilence();
+        if (status >= 200 && status < 300) options.onOpen?.();
       },
       onResponseData(_, chunk) {
         if (settled) return;

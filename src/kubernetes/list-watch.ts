@@ -1,7 +1,7 @@
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
-import { abortReason } from './abort.ts';
-import { bodyAs, failureOf, messageOf, retryAfterMs, succeeded } from './answers.ts';
+import { unlessAborted } from './abort.ts';
+import { bodyAs, failureOf, messageOf, retryAfterMs } from './answers.ts';
 import type { Answer, Connection } from './connection.ts';
 import { LineSplitter } from './lines.ts';
 
@@ -16,7 +16,7 @@ export type Feed<T> = Readonly<{
   /** For lists and for watches; undefined: whole objects. */
   accept?: Readonly<{ list: string; watch: string }>;
   /** Undefined: not an object of this kind. */
-  project: (raw: ApiObject) => T | undefined;
+  project(raw: ApiObject): T | undefined;
 }>;
 
 export type Listed<T> = Readonly<{ items: readonly T[]; resourceVersion: string }>;
@@ -39,6 +39,8 @@ const SILENCE_MS = 150_000;
 /** The longest keeps an API server that comes back from being noticed late. */
 const BACK_OFF_MS = { first: 100, longest: 1000 };
 const LONGEST_RETRY_AFTER_MS = 30_000;
+/** A watch that ends sooner and brought nothing is a failure, so that it cannot end in a busy loop. */
+const BRIEF_MS = 5000;
 const WARN_AFTER_FAILURES = 3;
 const WARN_AGAIN_AFTER_MS = 60_000;
 
@@ -69,15 +71,20 @@ export async function listAll<T>(
       },
       signal,
     );
-    if (answer.kind === 'answer' && answer.status === 410 && next !== undefined && restarts === 0) {
+    if (
+      answer.kind === 'failure' &&
+      answer.status === 410 &&
+      next !== undefined &&
+      restarts === 0
+    ) {
       restarts++;
       items.length = 0;
       next = undefined;
       continue;
     }
-    if (!succeeded(answer)) throw failureOf(`list ${feed.what}`, answer);
+    if (answer.kind !== 'success') throw failureOf(`list ${feed.what}`, answer);
     const page = pageOf(answer.body);
-    if (page === undefined) throw new Error(`could not list ${feed.what}: the answer is no list`);
+    if (page === undefined) throw failureOf(`list ${feed.what}`, answer);
     for (const raw of page.items) {
       const item = feed.project(raw);
       if (item !== undefined) items.push(item);
@@ -109,7 +116,7 @@ type WatchEnd =
   | Readonly<{ kind: 'lost'; message: string }>
   | Readonly<{ kind: 'failed'; message: string; retryAfterMs: number | undefined }>;
 
-type Waiter = Readonly<{ resolve: () => void; reject: (error: Error) => void }>;
+type Waiter = Readonly<{ resolve: () => void; reject: (error: unknown) => void }>;
 
 /**
  * Follows a collection: a list, then watches, each from where the last one ended; after a gap (410,
@@ -127,6 +134,7 @@ export class ListWatch<T> {
   private waiters: Waiter[] = [];
   /** Ends the pause or the watch of the moment. */
   private interrupt = new AbortController();
+  private ended = false;
   private failures = 0;
   private warnedAt: number | undefined;
 
@@ -152,45 +160,39 @@ export class ListWatch<T> {
 
   /** Lists anew; resolves when the follower has it, rejects if it could not be had or after the end. */
   refresh(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const abort = (): void => {
-        this.waiters = this.waiters.filter((other) => other !== waiter);
-        reject(abortReason(signal));
-      };
-      const waiter: Waiter = {
-        resolve: () => {
-          signal.removeEventListener('abort', abort);
-          resolve();
-        },
-        reject: (error) => {
-          signal.removeEventListener('abort', abort);
-          reject(error);
-        },
-      };
-      if (signal.aborted) {
-        reject(abortReason(signal));
-        return;
-      }
-      signal.addEventListener('abort', abort, { once: true });
-      this.waiters.push(waiter);
-      this.interrupt.abort();
-    });
+    if (this.ended) return Promise.reject(this.endedError());
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.waiters.push({ resolve, reject });
+    this.interrupt.abort();
+    return unlessAborted(promise, signal);
   }
 
   /** Resolves when the signal has aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const stop = (): void => this.interrupt.abort();
     signal.addEventListener('abort', stop, { once: true });
-    try {
-      while (!signal.aborted) {
-        this.interrupt = new AbortController();
-        if (this.version === undefined || this.waiters.length > 0) await this.listOnce(signal);
-        else await this.watchOnce(signal, this.version);
-      }
-    } finally {
-      signal.removeEventListener('abort', stop);
-      this.tellWaiters(new Error(`no longer following ${this.feed.what}`));
+    while (!signal.aborted) {
+      this.interrupt = new AbortController();
+      await this.step(signal);
     }
+    signal.removeEventListener('abort', stop);
+    this.ended = true;
+    for (const waiter of this.waiters) waiter.reject(this.endedError());
+    this.waiters = [];
+  }
+
+  private async step(signal: AbortSignal): Promise<void> {
+    try {
+      if (this.version === undefined || this.waiters.length > 0) await this.listOnce(signal);
+      else await this.watchOnce(this.version);
+    } catch (error) {
+      if (signal.aborted) return;
+      await this.backOff(error instanceof Error ? error.message : String(error), undefined);
+    }
+  }
+
+  private endedError(): Error {
+    return new Error(`no longer following ${this.feed.what}`);
   }
 
   private async listOnce(signal: AbortSignal): Promise<void> {
@@ -204,40 +206,37 @@ export class ListWatch<T> {
       this.heardAt = askedAt;
       this.tell(() => this.follower.onList(listed));
       for (const waiter of served) waiter.resolve();
-      this.recovered();
+      this.works();
     } catch (error) {
-      const failure = error instanceof Error ? error : new Error(String(error));
-      for (const waiter of served) waiter.reject(failure);
-      if (!signal.aborted) await this.backOff(failure.message, undefined);
+      for (const waiter of served) waiter.reject(error);
+      throw error;
     }
   }
 
-  private async watchOnce(signal: AbortSignal, from: string): Promise<void> {
+  private async watchOnce(from: string): Promise<void> {
     const startedAt = this.clock.now();
-    const end = await this.watch(signal, from);
+    const end = await this.watch(from);
     if (end === undefined) return;
-    if (end.kind === 'ended' && (this.version !== from || this.clock.now() - startedAt > 5000)) {
+    const lasted = this.version !== from || this.clock.now() - startedAt > BRIEF_MS;
+    if (lasted) this.failures = 0;
+    if (end.kind === 'ended' && lasted) {
       this.report.debug('watch ended', { what: this.feed.what });
       return;
     }
     if (end.kind === 'lost') {
       this.version = undefined;
-      this.report.info('listing again', {
-        what: this.feed.what,
-        reason: end.message,
-      });
+      this.report.info('listing again', { what: this.feed.what, reason: end.message });
     }
     const message = end.kind === 'ended' ? 'the watch ended as soon as it began' : end.message;
     await this.backOff(message, end.kind === 'failed' ? end.retryAfterMs : undefined);
   }
 
   /** Undefined: we ended it. */
-  private async watch(signal: AbortSignal, from: string): Promise<WatchEnd | undefined> {
+  private async watch(from: string): Promise<WatchEnd | undefined> {
     const { shortest, longest } = WATCH_SECONDS;
     const splitter = new LineSplitter();
     let lost: string | undefined;
     const onData = (chunk: Buffer): boolean => {
-      this.heardAt = this.clock.now();
       try {
         for (const line of splitter.push(chunk)) {
           lost = this.take(JSON.parse(line) as unknown);
@@ -248,7 +247,7 @@ export class ListWatch<T> {
       }
       return lost === undefined;
     };
-    const both = AbortSignal.any([signal, this.interrupt.signal]);
+    const { signal } = this.interrupt;
     let answer: Answer;
     try {
       answer = await this.connection.stream(
@@ -267,11 +266,11 @@ export class ListWatch<T> {
           ...(this.feed.accept && { accept: this.feed.accept.watch }),
           lane: 'watch',
         },
-        { idleMs: SILENCE_MS, onData },
-        both,
+        { idleMs: SILENCE_MS, onData, onOpen: () => this.works() },
+        signal,
       );
     } catch (error) {
-      if (both.aborted) return undefined;
+      if (signal.aborted) return undefined;
       throw error;
     }
     if (lost !== undefined) return { kind: 'lost', message: lost };
@@ -282,7 +281,7 @@ export class ListWatch<T> {
   private take(event: unknown): string | undefined {
     const { type, object } = bodyAs<{ type?: string; object?: ApiObject }>(event) ?? {};
     if (type === 'ERROR') {
-      const answer = { kind: 'answer', status: 410, body: object, retryAfter: undefined } as const;
+      const answer = { kind: 'failure', status: 410, body: object, retryAfter: undefined } as const;
       return `error event: ${messageOf(answer)}`;
     }
     const version = object?.metadata?.resourceVersion;
@@ -294,7 +293,7 @@ export class ListWatch<T> {
       return `an event of unknown type: ${type}`;
     }
     this.version = version;
-    this.recovered();
+    this.heardAt = this.clock.now();
     return undefined;
   }
 
@@ -307,13 +306,7 @@ export class ListWatch<T> {
     }
   }
 
-  private tellWaiters(error: Error): void {
-    for (const waiter of this.waiters) waiter.reject(error);
-    this.waiters = [];
-  }
-
-  private recovered(): void {
-    this.failures = 0;
+  private works(): void {
     if (this.warnedAt === undefined) return;
     this.warnedAt = undefined;
     this.report.info('following again', { what: this.feed.what });
@@ -331,15 +324,17 @@ export class ListWatch<T> {
     }
     const grown = Math.min(BACK_OFF_MS.first * 2 ** (this.failures - 1), BACK_OFF_MS.longest);
     const delayMs =
-      Math.min(retryAfter ?? grown, LONGEST_RETRY_AFTER_MS) * (0.5 + this.clock.random() / 2);
+      retryAfter === undefined
+        ? grown * (0.5 + this.clock.random() / 2)
+        : Math.min(retryAfter, LONGEST_RETRY_AFTER_MS) * (1 + this.clock.random() / 4);
     await pause(this.clock, delayMs, this.interrupt.signal);
   }
 }
 
 function endOf(answer: Answer): WatchEnd {
-  if (succeeded(answer)) return { kind: 'ended' };
+  if (answer.kind === 'success') return { kind: 'ended' };
   const { message } = failureOf('watch', answer);
-  if (answer.kind !== 'answer') return { kind: 'failed', message, retryAfterMs: undefined };
+  if (answer.kind !== 'failure') return { kind: 'failed', message, retryAfterMs: undefined };
   if (answer.status === 410) return { kind: 'lost', message };
   return { kind: 'failed', message, retryAfterMs: retryAfterMs(answer) };
 }

@@ -11,7 +11,7 @@ import {
   type Taint,
 } from '../plan/node.ts';
 import type { Report } from '../report/report.ts';
-import { bodyAs, succeeded, writeFailure } from './answers.ts';
+import { bodyAs, failureOf, writeFailure } from './answers.ts';
 import { pathOf, type Answer, type Connection } from './connection.ts';
 import { ListWatch, type ApiObject, type Listed } from './list-watch.ts';
 import { parseSelector, type Selector } from './selector.ts';
@@ -251,13 +251,15 @@ class WatchedNodeIndex implements StartedNodeIndex {
   }
 }
 
+const PING_TIMEOUT_MS = 5000;
+
 type NodeStoreOptions = Readonly<{ connection: Connection; selector: string }>;
 
 export function createNodeStore({ connection, selector: text }: NodeStoreOptions): NodeStore {
   const selector = parseSelector(text);
 
   function viewOf(answer: Answer): NodeView | undefined {
-    const raw = succeeded(answer) ? bodyAs<RawNode>(answer.body) : undefined;
+    const raw = answer.kind === 'success' ? bodyAs<RawNode>(answer.body) : undefined;
     return raw && projectNode(raw, selector);
   }
 
@@ -275,7 +277,7 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
       );
       const node = viewOf(answer);
       if (node !== undefined) return { outcome: 'written', node };
-      return succeeded(answer) ? unreadable(answer.status) : writeFailure(answer);
+      return answer.kind === 'success' ? notANode(name, answer) : writeFailure(answer);
     },
 
     async read(name, signal) {
@@ -285,10 +287,10 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
       );
       const node = viewOf(answer);
       if (node !== undefined) return { outcome: 'found', node };
-      if (succeeded(answer)) return unreadable(answer.status);
+      if (answer.kind === 'success') return notANode(name, answer);
       const failure = writeFailure(answer);
       // A GET has nothing to conflict with.
-      return failure.outcome === 'conflict' ? unreadable(409) : failure;
+      return failure.outcome === 'conflict' ? notANode(name, answer) : failure;
     },
 
     async kubeletRenewedAt(name, signal) {
@@ -308,27 +310,25 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
         },
         signal,
       );
-      if (!succeeded(answer)) return undefined;
+      if (answer.kind !== 'success') return undefined;
       const lease = bodyAs<{ spec?: { renewTime?: string } }>(answer.body);
       const renewedAt = Date.parse(lease?.spec?.renewTime ?? '');
       return Number.isNaN(renewedAt) ? undefined : renewedAt;
     },
 
     async ping(signal) {
+      // Not behind marks that hang: what it asks is whether they still have to.
       const answer = await connection.request(
-        { method: 'GET', path: '/version', lane: 'mark', timeoutMs: 5000 },
+        { method: 'GET', path: '/version', lane: 'watch', timeoutMs: PING_TIMEOUT_MS },
         signal,
       );
-      return answer.kind === 'answer';
+      return answer.kind === 'success' || answer.kind === 'failure';
     },
   };
 }
 
-function unreadable(status: number): Readonly<{ outcome: 'unreachable'; message: string }> {
-  return {
-    outcome: 'unreachable',
-    message: `answer ${status} without a Node: is this the API server?`,
-  };
+function notANode(name: string, answer: Answer): Extract<WriteAnswer, { outcome: 'unreachable' }> {
+  return { outcome: 'unreachable', message: failureOf(`read node ${name}`, answer).message };
 }
 
 function bodyOf(

@@ -3,7 +3,7 @@ import type { PodKey, Pods, PodWatchListener } from '../drain/pods.ts';
 import { INTERRUPTION_KEY } from '../plan/node.ts';
 import type { PodView } from '../plan/pod.ts';
 import type { Report } from '../report/report.ts';
-import { bodyAs, evictionAnswer, failureOf, succeeded } from './answers.ts';
+import { bodyAs, evictionAnswer, failureOf } from './answers.ts';
 import { pathOf, type Connection } from './connection.ts';
 import { listAll, ListWatch, type ApiObject, type Feed } from './list-watch.ts';
 
@@ -11,6 +11,7 @@ type RawMetadata = {
   name?: string;
   namespace?: string;
   uid?: string;
+  resourceVersion?: string;
   annotations?: Readonly<Record<string, string>>;
   ownerReferences?: readonly { kind: string; name: string; uid: string; controller?: boolean }[];
   deletionTimestamp?: string;
@@ -136,8 +137,8 @@ export function createPods({ connection, clock, report }: PodsOptions): Pods {
         { method: 'GET', path: podPath(namespace, name), lane: 'bulk' },
         signal,
       );
-      if (answer.kind === 'answer' && answer.status === 404) return undefined;
-      const raw = succeeded(answer) ? bodyAs<RawPod>(answer.body) : undefined;
+      if (answer.kind === 'failure' && answer.status === 404) return undefined;
+      const raw = answer.kind === 'success' ? bodyAs<RawPod>(answer.body) : undefined;
       const pod = raw && projectPod(raw);
       if (pod === undefined) throw failureOf(`read pod ${namespace}/${name}`, answer);
       return pod;

@@ -1,0 +1,121 @@
+import { describe, expect, test } from 'vitest';
+import { createAdmission, type Admission, type Lane } from '../../src/kubernetes/admission.ts';
+
+const LIMITS = { marks: 3, bulk: 4, bulkBesideMarks: 1, waiting: 5 };
+const { signal } = new AbortController();
+
+/** Releases of those that were let in, in order. */
+function enter(admission: Admission, lane: Lane, count: number) {
+  const releases: (() => void)[] = [];
+  for (let index = 0; index < count; index++) {
+    const admitted = admission.admit(lane, signal);
+    if (admitted instanceof Promise) void admitted.then((release) => releases.push(release));
+    else if (admitted !== undefined) releases.push(admitted);
+  }
+  return releases;
+}
+
+async function settled(): Promise<void> {
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+describe('admission', () => {
+  test('bulk goes up to its limit, the rest in order as places come free', async () => {
+    const admission = createAdmission(LIMITS);
+    const inside = enter(admission, 'bulk', 6);
+    await settled();
+    expect(inside).toHaveLength(4);
+    inside[0]?.();
+    await settled();
+    expect(inside).toHaveLength(5);
+  });
+
+  test('a mark never waits for bulk', async () => {
+    const admission = createAdmission(LIMITS);
+    enter(admission, 'bulk', 9);
+    expect(enter(admission, 'mark', 3)).toHaveLength(3);
+  });
+
+  test('while a mark is in flight, bulk only trickles', async () => {
+    const admission = createAdmission(LIMITS);
+    const [markDone] = enter(admission, 'mark', 1);
+    const bulk = enter(admission, 'bulk', 4);
+    await settled();
+    expect(bulk).toHaveLength(1);
+    bulk[0]?.();
+    await settled();
+    expect(bulk).toHaveLength(2);
+    markDone?.();
+    await settled();
+    expect(bulk).toHaveLength(4);
+  });
+
+  test('bulk that was in flight before a mark counts towards the trickle', async () => {
+    const admission = createAdmission(LIMITS);
+    const bulk = enter(admission, 'bulk', 2);
+    enter(admission, 'mark', 1);
+    const later = enter(admission, 'bulk', 1);
+    bulk[0]?.();
+    await settled();
+    expect(later).toHaveLength(0);
+    bulk[1]?.();
+    await settled();
+    expect(later).toHaveLength(1);
+  });
+
+  test('places that come free go to waiting marks before waiting bulk', async () => {
+    const admission = createAdmission(LIMITS);
+    const marks = enter(admission, 'mark', 5);
+    const bulk = enter(admission, 'bulk', 2);
+    await settled();
+    expect([marks.length, bulk.length]).toEqual([3, 1]);
+    marks[0]?.();
+    marks[1]?.();
+    await settled();
+    expect([marks.length, bulk.length]).toEqual([5, 1]);
+  });
+
+  test('whoever gives up waiting takes no place', async () => {
+    const admission = createAdmission({ ...LIMITS, bulk: 1 });
+    const [done] = enter(admission, 'bulk', 1);
+    const giveUp = new AbortController();
+    const given = admission.admit('bulk', giveUp.signal);
+    const next = enter(admission, 'bulk', 1);
+    giveUp.abort(new Error('enough'));
+    await expect(given).rejects.toThrow('enough');
+    done?.();
+    await settled();
+    expect(next).toHaveLength(1);
+  });
+
+  test('bulk goes on when the last waiting mark gives up', async () => {
+    const admission = createAdmission({ ...LIMITS, marks: 0 });
+    const giveUp = new AbortController();
+    const mark = admission.admit('mark', giveUp.signal);
+    const bulk = enter(admission, 'bulk', 3);
+    await settled();
+    expect(bulk).toHaveLength(1);
+    giveUp.abort(new Error('enough'));
+    await expect(mark).rejects.toThrow('enough');
+    await settled();
+    expect(bulk).toHaveLength(3);
+  });
+
+  test('those beyond the bound are turned away', () => {
+    const admission = createAdmission(LIMITS);
+    enter(admission, 'bulk', LIMITS.bulk + LIMITS.waiting);
+    expect(admission.admit('bulk', signal)).toBeUndefined();
+    expect(admission.admit('mark', signal)).toBeTypeOf('function');
+  });
+
+  test('a place given back twice is one place', async () => {
+    const admission = createAdmission({ ...LIMITS, bulk: 1 });
+    const inside = enter(admission, 'bulk', 3);
+    inside[0]?.();
+    inside[0]?.();
+    await settled();
+    expect(inside).toHaveLength(2);
+  });
+});

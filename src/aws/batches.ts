@@ -1,0 +1,151 @@
+import type { Clock, Timer } from '../clock.ts';
+import type { Failure } from './errors.ts';
+
+/** What became of one entry: whether it took effect, or why nothing is known of it. */
+type Verdict = boolean | Failure;
+
+/** The verdicts of a batch, in the order of its entries; undefined where the answer has none. */
+export type Verdicts = readonly (Verdict | undefined)[];
+
+/** Sends one batch. Never rejects. */
+type Send<Entry> = (entries: readonly Entry[], signal: AbortSignal) => Promise<Verdicts>;
+
+type Item<Entry> = {
+  readonly entry: Entry;
+  readonly addedAt: number;
+  readonly resolve: (tookEffect: boolean) => void;
+  readonly reject: (error: Error) => void;
+  attempts: number;
+};
+
+/** Of the SQS API. */
+const LARGEST_BATCH = 10;
+const LINGER_MS = 4;
+const MOST_UNDER_WAY = 8;
+/** Far above what callers hold in hand. */
+const MOST_WAITING = 50_000;
+/** Shorter than the visibility of a message: later, its handle is hardly worth anything. */
+const TRY_FOR_MS = 15_000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 2000;
+
+/**
+ * Collects single entries into batches. A batch goes when ten wait, or some milliseconds after the
+ * first; several may be under way. What fails for a passing reason waits again after a pause, and
+ * goes with whatever else waits then.
+ */
+export class Batches<Entry> {
+  private readonly what: string;
+  private readonly send: Send<Entry>;
+  private readonly clock: Clock;
+  private readonly waiting: Item<Entry>[] = [];
+  private readonly pausing = new Map<Timer, readonly Item<Entry>[]>();
+  private underWay = 0;
+  /** What waits goes now, be it ten or not. */
+  private due = false;
+  private linger: Timer | undefined;
+  private closing = false;
+  private readonly cut = new AbortController();
+  private readonly idle = Promise.withResolvers<void>();
+
+  constructor(what: string, send: Send<Entry>, clock: Clock) {
+    this.what = what;
+    this.send = send;
+    this.clock = clock;
+  }
+
+  /** Resolves to whether it took effect; rejects when the queue could not be asked, or refuses. */
+  add(entry: Entry): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      if (this.closing) throw new Error(`${this.what}: the queue is closed`);
+      if (this.waiting.length >= MOST_WAITING) throw new Error(`${this.what}: too many wait`);
+      this.waiting.push({ entry, addedAt: this.clock.now(), resolve, reject, attempts: 0 });
+      this.pump();
+    });
+  }
+
+  /** Sends what waits; rejects what has no answer when the limit has passed. */
+  async close(limitMs: number): Promise<void> {
+    this.closing = true;
+    this.due = true;
+    this.pump();
+    const limit = this.clock.after(limitMs, () => {
+      this.cut.abort(new Error('the queue is closed'));
+      for (const timer of this.pausing.keys()) timer.cancel();
+      const left = [...this.waiting.splice(0), ...[...this.pausing.values()].flat()];
+      this.pausing.clear();
+      for (const { reject } of left) reject(new Error(`${this.what}: the queue is closed`));
+      this.settle();
+    });
+    this.settle();
+    await this.idle.promise;
+    limit.cancel();
+  }
+
+  private pump(): void {
+    while (
+      this.underWay < MOST_UNDER_WAY &&
+      (this.waiting.length >= LARGEST_BATCH || (this.due && this.waiting.length > 0))
+    ) {
+      void this.sendBatch(this.waiting.splice(0, LARGEST_BATCH));
+    }
+    if (this.waiting.length === 0) {
+      this.linger?.cancel();
+      this.linger = undefined;
+      this.due = this.closing;
+    } else if (!this.due) {
+      this.linger ??= this.clock.after(LINGER_MS, () => {
+        this.due = true;
+        this.pump();
+      });
+    }
+  }
+
+  private async sendBatch(items: readonly Item<Entry>[]): Promise<void> {
+    this.underWay++;
+    const verdicts = await this.send(
+      items.map(({ entry }) => entry),
+      this.cut.signal,
+    );
+    this.underWay--;
+    const again: Item<Entry>[] = [];
+    for (const [at, item] of items.entries()) {
+      const verdict = verdicts[at] ?? UNMENTIONED;
+      item.attempts++;
+      if (typeof verdict === 'boolean') item.resolve(verdict);
+      else if (this.isWorthAnother(item, verdict)) again.push(item);
+      else item.reject(new Error(`${this.what}: ${verdict.code}: ${verdict.message}`));
+    }
+    if (again.length > 0) this.pauseThenSend(again);
+    this.pump();
+    this.settle();
+  }
+
+  private isWorthAnother(item: Item<Entry>, { kind }: Failure): boolean {
+    const passing = kind === 'throttled' || kind === 'unavailable';
+    return passing && !this.cut.signal.aborted && this.clock.now() - item.addedAt < TRY_FOR_MS;
+  }
+
+  private pauseThenSend(items: readonly Item<Entry>[]): void {
+    const attempts = Math.max(...items.map((item) => item.attempts));
+    const longest = Math.min(FIRST_PAUSE_MS * 2 ** (attempts - 1), LONGEST_PAUSE_MS);
+    const timer = this.clock.after(longest * (0.5 + this.clock.random() / 2), () => {
+      this.pausing.delete(timer);
+      this.waiting.push(...items);
+      this.due = true;
+      this.pump();
+    });
+    this.pausing.set(timer, items);
+  }
+
+  private settle(): void {
+    const left = this.waiting.length + this.pausing.size + this.underWay;
+    if (this.closing && left === 0) this.idle.resolve();
+  }
+}
+
+const UNMENTIONED: Failure = {
+  kind: 'unavailable',
+  code: 'NoVerdict',
+  message: 'the answer does not mention the entry',
+};

@@ -1,0 +1,113 @@
+import type { Clock } from '../clock.ts';
+
+/** Why a request was given up. */
+class NoAnswerError extends Error {
+  constructor(limitMs: number) {
+    super(`no answer within ${limitMs / 1000} s`);
+    this.name = 'TimeoutError';
+  }
+}
+
+/**
+ * What `send` resolves to. When the limit passes or a signal aborts it is told to stop and not waited
+ * for: an SDK that looks for credentials listens to no signal.
+ */
+export async function bounded<T>(
+  clock: Clock,
+  limitMs: number,
+  signals: readonly AbortSignal[],
+  send: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stopping = new AbortController();
+  const stop = (reason: unknown): void => stopping.abort(reason);
+  const limit = clock.after(limitMs, () => stop(new NoAnswerError(limitMs)));
+  const listening = signals.map((signal) => {
+    const listener = (): void => stop(signal.reason);
+    signal.addEventListener('abort', listener);
+    if (signal.aborted) listener();
+    return { signal, listener };
+  });
+  try {
+    return await unlessAborted(stopping.signal, send(stopping.signal));
+  } finally {
+    limit.cancel();
+    for (const { signal, listener } of listening) signal.removeEventListener('abort', listener);
+  }
+}
+
+/** The work's result, or the signal's reason if it aborts first; the work itself goes on. */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => {
+    const reason: unknown = signal.reason;
+    aborted.reject(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
+  };
+  signal.addEventListener('abort', abort);
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** At most so many pieces of work at once; the rest wait their turn, which no time limit counts. */
+export class Slots {
+  private free: number;
+  private readonly waiting = new Set<() => void>();
+
+  constructor(count: number) {
+    this.free = count;
+  }
+
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free--;
+    else await this.turn(signal);
+    try {
+      return await work();
+    } finally {
+      this.release();
+    }
+  }
+
+  private async turn(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.waiting.add(resolve);
+    try {
+      await unlessAborted(signal, promise);
+    } catch (error) {
+      // No longer waiting: the turn had come when the signal aborted.
+      if (!this.waiting.delete(resolve)) this.release();
+      throw error;
+    }
+  }
+
+  private release(): void {
+    const [next] = this.waiting;
+    if (next === undefined) {
+      this.free++;
+      return;
+    }
+    this.waiting.delete(next);
+    next();
+  }
+}
+
+/** Requests that one client may have under way; more wait within the SDK. */
+const MOST_CONNECTIONS = 64;
+
+/**
+ * Of every client. Credentials and endpoints are found in the SDK's own ways. One attempt: retries are
+ * the callers', who know what is still worth it; a second layer would multiply them in a storm.
+ */
+export function clientDefaults(region: string) {
+  return {
+    region,
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: 2000,
+      httpAgent: { maxSockets: MOST_CONNECTIONS },
+      httpsAgent: { maxSockets: MOST_CONNECTIONS },
+    },
+  };
+}

@@ -46,7 +46,9 @@ describe.skipIf(needs)('the control plane', { meta: { needs } }, () => {
       [{ apiGroups: [''], resources: ['nodes'], verbs: ['list'] }],
       {
         namespace: 'readers',
-        namespaceRules: [{ apiGroups: [''], resources: ['configmaps'], verbs: ['list'] }],
+        namespaceRules: {
+          readers: [{ apiGroups: [''], resources: ['configmaps'], verbs: ['list'] }],
+        },
       },
     );
     const reader = new ApiClient({ url: controlPlane.url, ca: controlPlane.ca, token });

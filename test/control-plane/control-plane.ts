@@ -56,8 +56,8 @@ export type Access = {
 export type AccessOptions = {
   /** Of the ServiceAccount; made if absent. */
   readonly namespace?: string;
-  /** Rules that hold in that namespace only. */
-  readonly namespaceRules?: readonly PolicyRule[];
+  /** Rules that hold in one namespace only, by its name; it must exist. */
+  readonly namespaceRules?: Readonly<Record<string, readonly PolicyRule[]>>;
 };
 
 export type CommandOutput = { readonly stdout: string; readonly stderr: string };
@@ -481,7 +481,7 @@ async function grantAccess(
   rules: readonly PolicyRule[],
   options: AccessOptions,
 ): Promise<{ token: string; userName: string }> {
-  const { namespace = 'default', namespaceRules = [] } = options;
+  const { namespace = 'default', namespaceRules = {} } = options;
   const core = `/api/v1/namespaces/${namespace}`;
   const rbac = '/apis/rbac.authorization.k8s.io/v1';
   const metadata = { name: `test-${namespace}-${account}` };
@@ -500,9 +500,9 @@ async function grantAccess(
       roleRef: roleRef('ClusterRole'),
     });
   }
-  if (namespaceRules.length > 0) {
-    await api.create(`${rbac}/namespaces/${namespace}/roles`, { metadata, rules: namespaceRules });
-    await api.create(`${rbac}/namespaces/${namespace}/rolebindings`, {
+  for (const [within, narrowRules] of Object.entries(namespaceRules)) {
+    await api.create(`${rbac}/namespaces/${within}/roles`, { metadata, rules: narrowRules });
+    await api.create(`${rbac}/namespaces/${within}/rolebindings`, {
       metadata,
       subjects,
       roleRef: roleRef('Role'),
@@ -517,7 +517,9 @@ async function grantAccess(
   if (token === undefined) throw new Error(`no token for ${account}`);
   const userName = `system:serviceaccount:${namespace}:${account}`;
   await untilGranted(api, userName, rules);
-  await untilGranted(api, userName, namespaceRules, namespace);
+  for (const [within, narrowRules] of Object.entries(namespaceRules)) {
+    await untilGranted(api, userName, narrowRules, within);
+  }
   return { token, userName };
 }
 

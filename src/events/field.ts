@@ -82,10 +82,11 @@ function isEmpty({ unrecognised }: Unrecognised): boolean {
   return unrecognised === '' || unrecognised === null;
 }
 
-/** The value, of whatever form, in at most about a hundred characters. */
+/** The value, of whatever form, in few and harmless characters. */
 export function described(value: unknown): string {
   if (typeof value === 'string') {
-    return JSON.stringify(value.length > 64 ? `${value.slice(0, 64)}…` : value);
+    const start = value.length > 100 ? `${value.slice(0, 100)}…` : value;
+    return `'${JSON.stringify(start).slice(1, -1)}'`;
   }
   // Never the contents of an object: they may be nested deeper than a recursion can follow.
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? '[…]' : '{…}';

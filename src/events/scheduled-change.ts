@@ -162,7 +162,7 @@ function affectedInstances(
     const entity = entitySchema.safeParse(entry).data;
     const instanceId = valueOf('affectedEntities[].entityValue', entity?.entityValue, warn);
     if (instanceId === undefined) continue;
-    const over = status === 'closed' || isOver(entity?.status ?? entity?.statusCode, warn);
+    const over = isOver(entity?.status ?? entity?.statusCode, warn);
     if (!over || !instances.has(instanceId)) instances.set(instanceId, over ? 'closed' : status);
   }
   return instances;

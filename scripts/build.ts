@@ -12,8 +12,8 @@ if (Number.parseInt(process.versions.node) < 24) {
 }
 const require = createBundleRequire(import.meta.url);`;
 
-// Loaded by ws if they happen to be there, and done without otherwise.
-const optional = new Set(['bufferutil', 'utf-8-validate']);
+// Loaded by ws and debug if they happen to be there, and done without otherwise.
+const optional = new Set(['bufferutil', 'utf-8-validate', 'supports-color']);
 
 /** Bundles the entry file and all it needs into one executable file for Node 24. */
 export async function bundle(entry: string, outfile: string): Promise<void> {

@@ -3,8 +3,8 @@ import type { InstanceStateChange } from './event.ts';
 import { instanceField, textField, valueOf, type Warn } from './field.ts';
 import { instanceOf, type Message, NO_INSTANCE, type Outcome } from './message.ts';
 
-// Names as long as the API takes them; its tokens are of 36 characters:
-// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
+// Names have at most 255 characters, tokens 36:
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
 const schema = z.object({
   EC2InstanceId: instanceField,
   AutoScalingGroupName: textField(255),

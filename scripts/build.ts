@@ -1,7 +1,7 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import { dirname } from 'node:path';
-import { build } from 'esbuild';
+import { build, formatMessages } from 'esbuild';
 
 // CommonJS dependencies in an ES module bundle call require() for Node's own modules.
 const banner = `#!/usr/bin/env node
@@ -33,9 +33,11 @@ export async function bundle(entry: string, outfile: string): Promise<void> {
     legalComments: 'none',
     banner: { js: banner },
     metafile: true,
-    logLevel: 'warning',
+    logLevel: 'silent',
   });
-  if (warnings.length > 0) throw new Error(`esbuild gave ${warnings.length} warnings`);
+  if (warnings.length > 0) {
+    throw new Error((await formatMessages(warnings, { kind: 'warning' })).join('\n'));
+  }
   const missing = Object.values(metafile.outputs)
     .flatMap((output) => output.imports.map(({ path }) => path))
     .filter((path) => !isBuiltin(path) && !optional.has(path));

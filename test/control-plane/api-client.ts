@@ -101,6 +101,8 @@ export class ApiClient {
         ...options.headers,
       },
       body: body === undefined ? null : JSON.stringify(body),
+      // Without this undici ends the connection after each DELETE that has a body.
+      reset: false,
       signal: limited(options),
     });
     const text = await response.body.text();

@@ -1,0 +1,24 @@
+import { onTestFinished } from 'vitest';
+import type { Queue } from '../stand-ins/queue.ts';
+import type { Controller } from './controller.ts';
+import type { World } from './world.ts';
+
+let queues = 0;
+
+/**
+ * A controller for one test, with a queue of its own, so that tests that share a world do not see
+ * each other's messages. It is ready to receive; killed when the test ends.
+ */
+export async function runController(
+  world: World,
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ readonly controller: Controller; readonly queue: Queue }> {
+  queues += 1;
+  const queue = await world.queues.createQueue(`interruptions-${queues}`);
+  const controller = await world.startController({ env: { QUEUE_URL: queue.url, ...env } });
+  onTestFinished(async () => {
+    await controller.kill();
+  });
+  await controller.waitForLog('ready');
+  return { controller, queue };
+}

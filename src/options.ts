@@ -1,5 +1,5 @@
 import { parseSelector } from './kubernetes/selector.ts';
-import { parseHookPatterns } from './plan/hooks.ts';
+import { parseHookPatterns, type HookPatterns } from './plan/hooks.ts';
 
 type Parsed<Value> =
   | Readonly<{ value: Value }>
@@ -119,13 +119,7 @@ const TABLE = {
     description: 'The nodes to look after. Messages about others are deleted without effect.',
   },
   hooks: {
-    ...text(
-      'patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards',
-      (patterns) => {
-        const parsed = parseHookPatterns(patterns);
-        return 'fault' in parsed ? parsed : { value: parsed };
-      },
-    ),
+    ...text('patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards', parseHooks),
     otherwise: { text: '*' },
     description:
       'The lifecycle hooks that are ours to complete and to keep alive. Other terminate hooks still drain their node, but completing them is left to their owners.',
@@ -421,6 +415,11 @@ function parseNodeSelector(given: string): Parsed<string> {
   } catch (error) {
     return { fault: `is none: ${error instanceof Error ? error.message : String(error)}` };
   }
+}
+
+function parseHooks(given: string): Parsed<HookPatterns> {
+  const parsed = parseHookPatterns(given);
+  return 'fault' in parsed ? parsed : { value: parsed };
 }
 
 function parseAccounts(given: string): Parsed<readonly string[] | '*'> {

@@ -11,7 +11,7 @@ export const MESSAGES = {
   },
   ready: {
     level: 'info',
-    meaning: 'The node index is filled and the queue answers: messages are being received.',
+    meaning: 'The node index is filled, journals are followed, and messages are being received.',
   },
   stopping: {
     level: 'info',
@@ -29,10 +29,6 @@ export const MESSAGES = {
   },
   'fatal error': { level: 'error', meaning: 'The process cannot go on and ends with exit code 1.' },
   'http listening': { level: 'info', meaning: 'Health answers are served on this port.' },
-  'http server failed': {
-    level: 'error',
-    meaning: 'The HTTP port cannot be served; the process ends with exit code 1.',
-  },
   'log lines lost': {
     level: 'warn',
     meaning: 'Whoever reads the log was too slow; this many lines were dropped to spare memory.',

@@ -46,6 +46,9 @@ describe('the options', () => {
     expectTypeOf<Options['podGraceSeconds']>().toEqualTypeOf<number | undefined>();
     expectTypeOf<Options['waitForVolumes']>().toEqualTypeOf<boolean>();
     expectTypeOf<Options['disruptionBudgets']>().toEqualTypeOf<'until-deadline' | 'always'>();
+    expectTypeOf<Options['hooks']>().toEqualTypeOf<readonly string[]>();
+    expectTypeOf<Options['kubeconfig']>().toEqualTypeOf<string | undefined>();
+    expectTypeOf<Options['logLevel']>().toEqualTypeOf<'debug' | 'info' | 'warn' | 'error'>();
     expectTypeOf<Options['eventAccounts']>().toEqualTypeOf<readonly string[] | '*'>();
     expect(Object.keys(options([]))).toHaveLength(describeOptions().length);
   });

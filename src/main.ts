@@ -1,0 +1,94 @@
+import { describeOptions, optionsMarkdown, parseOptions } from './options.ts';
+
+const VERSION = '0.1.0';
+
+const COMMANDS: Readonly<Record<string, Readonly<{ does: string; run: Command }>>> = {
+  run: { does: 'consume the queue and empty the nodes that are interrupted', run: runController },
+  options: {
+    does: 'print all options (--format markdown, which is the default, or json)',
+    run: printOptions,
+  },
+};
+
+/** Resolves to the exit code. */
+type Command = (args: readonly string[]) => number | Promise<number>;
+
+async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (args.includes('--help') || name === 'help') return print(usage());
+  if (name === '--version') return print(`${VERSION}\n`);
+  if (name !== undefined && Object.hasOwn(COMMANDS, name)) {
+    return (await COMMANDS[name]?.run(rest)) ?? 0;
+  }
+  const known = Object.keys(COMMANDS).join(', ');
+  return refuse([
+    name === undefined
+      ? `A command is missing: it is one of ${known}.`
+      : `There is no command ${JSON.stringify(name)}: it is one of ${known}.`,
+  ]);
+}
+
+async function runController(args: readonly string[]): Promise<number> {
+  const parsed = parseOptions(args, process.env);
+  if ('faults' in parsed) return refuse(parsed.faults);
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      // Who asks twice does not want to wait for what an orderly stop saves.
+      if (stop.signal.aborted) process.exit(0);
+      stop.abort(signal);
+    });
+  }
+  // Only now, with the signals in hand: loading all that it needs takes a while.
+  const { run } = await import('./run.ts');
+  return run(parsed.options, VERSION, stop.signal);
+}
+
+function printOptions(args: readonly string[]): number | Promise<number> {
+  const format =
+    /^--format[= ](.*)$/.exec(args.join(' '))?.[1] ??
+    (args.length === 0 ? 'markdown' : args.join(' '));
+  switch (format) {
+    case 'markdown':
+      return print(optionsMarkdown());
+    case 'json':
+      return print(`${JSON.stringify(describeOptions(), undefined, 2)}\n`);
+    default:
+      return refuse([
+        `${JSON.stringify(args.join(' '))} is not expected here: options takes --format markdown or --format json.`,
+      ]);
+  }
+}
+
+function usage(): string {
+  const commands = Object.entries(COMMANDS).map(
+    ([name, { does }]) => `  ${name.padEnd(10)}${does}\n`,
+  );
+  const options = describeOptions().map(
+    ({ flag, required, default: text, defaultMeaning, takes, description }) => {
+      const otherwise = required ? 'required' : `default: ${text ?? defaultMeaning}`;
+      return `  ${flag} (${otherwise})\n      Takes ${takes}.\n      ${description}\n`;
+    },
+  );
+  return `Usage: node-termination-controller COMMAND [--flag VALUE]...
+
+Commands:
+${commands.join('')}
+Options of run, each also as an environment variable (QUEUE_URL for --queue-url):
+${options.join('')}`;
+}
+
+/** All at once, before anything has begun. */
+function refuse(faults: readonly string[]): number {
+  process.stderr.write(faults.map((fault) => `${fault}\n`).join(''));
+  return 2;
+}
+
+/** Resolves when it is written: an exit would cut it. */
+function print(text: string): Promise<number> {
+  return new Promise((resolve) => {
+    process.stdout.write(text, () => resolve(0));
+  });
+}
+
+process.exit(await main(process.argv.slice(2)));

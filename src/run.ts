@@ -1,0 +1,171 @@
+import { createLifecycleHooks } from './aws/lifecycle-hooks.ts';
+import { createQueue } from './aws/queue.ts';
+import { pause, systemClock as clock } from './clock.ts';
+import { startController, type Controller } from './controller.ts';
+import type { DrainPolicy } from './drain/node-drain.ts';
+import { startHttpServer, type Check } from './http/server.ts';
+import type { IntakePolicy } from './intake/intake.ts';
+import { connect } from './kubernetes/connection.ts';
+import { createNodeIndex, createNodeStore } from './kubernetes/nodes.ts';
+import { createPods } from './kubernetes/pods.ts';
+import { createVolumes } from './kubernetes/volumes.ts';
+import { regionOfQueue, type Options } from './options.ts';
+import { isHookOfOurs } from './plan/hooks.ts';
+import { createLog, type Log } from './report/log.ts';
+
+/** Then what is still under way is given up, so that the process ends within 5 s. */
+const STOP_WITHIN_MS = 4500;
+const CLOSE_QUEUE_WITHIN_MS = 1000;
+const FLUSH_WITHIN_MS = 400;
+
+/**
+ * Runs until `stop` aborts, or until something happens after which it cannot go on. Resolves to the
+ * exit code, when the log is written: 0 asked to stop and did, 1 fatal.
+ */
+export async function run(options: Options, version: string, stop: AbortSignal): Promise<number> {
+  const log = createLog({
+    level: options.logLevel,
+    format: options.logFormat,
+    stream: process.stdout,
+    clock,
+    onBroken: (error) => process.stderr.write(`The log is lost: ${error.message}\n`),
+  });
+  process.on('uncaughtException', (error, origin) => {
+    // Nothing is sure any more, so no orderly stop: the next process goes on from the journals.
+    log.error('fatal error', { origin, error });
+    void exitAtOnce(log);
+  });
+
+  let exitCode = 0;
+  const release = new AsyncDisposableStack();
+  try {
+    log.info('started', { version, nodeVersion: process.version, ...options });
+    await start(options, version, log, stop, release);
+    await aborted(stop);
+    log.info('stopping', { reason: stop.reason as unknown });
+  } catch (error) {
+    log.error('fatal error', { error });
+    exitCode = 1;
+  }
+  try {
+    const released = release.disposeAsync().then(() => true);
+    const inTime = await Promise.race([released, pause(clock, STOP_WITHIN_MS)]);
+    if (inTime !== true) log.warn('stop takes too long');
+  } catch (error) {
+    log.error('fatal error', { error });
+    exitCode = 1;
+  }
+  if (exitCode === 0) log.info('stopped');
+  await flush(log);
+  return exitCode;
+}
+
+/**
+ * Joins the flow with its edges. Resolves when it runs, or when `stop` has aborted before; what has
+ * been opened by then is left to `release`, in reverse order. Rejects only for what no waiting mends:
+ * an API server that does not answer yet is waited for.
+ */
+async function start(
+  options: Options,
+  version: string,
+  log: Log,
+  stop: AbortSignal,
+  release: AsyncDisposableStack,
+): Promise<void> {
+  const running: { controller?: Controller } = {};
+  const connection = connect({
+    kubeconfigPath: options.kubeconfig,
+    userAgent: `node-termination-controller/${version}`,
+    clock,
+    report: log,
+  });
+  release.defer(() => connection.close());
+
+  const http = await startHttpServer({
+    port: options.httpPort,
+    health: () => [],
+    readiness: () => readiness(running.controller, stop),
+  });
+  release.defer(() => http.close());
+  log.info('http listening', { port: http.port });
+
+  const { nodeSelector: selector } = options;
+  const nodes = createNodeIndex({ connection, selector, clock, report: log });
+  release.defer(() => nodes.close());
+  await Promise.race([nodes.start(), aborted(stop)]);
+  if (stop.aborted) return;
+
+  const queue = createQueue({
+    queueUrl: options.queueUrl,
+    region: regionOfQueue(options.queueUrl) ?? options.awsRegion,
+    clock,
+  });
+  release.defer(() => queue.close(CLOSE_QUEUE_WITHIN_MS));
+  const hooks = createLifecycleHooks({ region: options.awsRegion, clock });
+  release.defer(() => hooks.close());
+
+  const controller = startController(
+    {
+      queue,
+      nodes,
+      store: createNodeStore({ connection, selector }),
+      pods: createPods({ connection, clock, report: log }),
+      volumes: createVolumes({ connection, clock }),
+      hooks,
+      clock,
+      report: log,
+    },
+    policyOf(options),
+  );
+  release.defer(() => controller.stop());
+  running.controller = controller;
+  log.info('ready');
+}
+
+function readiness(controller: Controller | undefined, stop: AbortSignal): readonly Check[] {
+  const failure = controller?.queueFailure();
+  return [
+    { name: 'not stopping', ok: !stop.aborted },
+    { name: 'node index', ok: controller !== undefined },
+    {
+      name: 'queue',
+      ok: controller !== undefined && failure === undefined,
+      ...(failure !== undefined && { detail: failure }),
+    },
+  ];
+}
+
+function policyOf(options: Options): IntakePolicy & DrainPolicy {
+  const { eventAccounts, hooks, podNamespace: namespace, podName: name } = options;
+  return {
+    marginMs: options.deadlineMarginSeconds * 1000,
+    budgets: options.disruptionBudgets,
+    podGraceSeconds: options.podGraceSeconds,
+    terminateHookDrainSeconds: options.terminateHookDrainSeconds,
+    excludeFromLoadBalancers: options.excludeFromLoadBalancers,
+    isOurHook: (group, hook) => isHookOfOurs(hooks, group, hook),
+    accounts: eventAccounts === '*' ? undefined : new Set(eventAccounts),
+    unknownInstanceGraceSeconds: options.unknownInstanceGraceSeconds,
+    completeUnknownHooks: options.completeUnknownHooks,
+    waitForVolumes: options.waitForVolumes,
+    loadBalancerDrainSeconds: options.loadBalancerDrainSeconds,
+    self: namespace !== undefined && name !== undefined ? { namespace, name } : undefined,
+  };
+}
+
+async function exitAtOnce(log: Log): Promise<never> {
+  await flush(log);
+  process.exit(1);
+}
+
+/** A reader that has stopped reading does not hold up the end. */
+async function flush(log: Log): Promise<void> {
+  await Promise.race([log.close(), pause(clock, FLUSH_WITHIN_MS)]);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -41,8 +41,11 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
   const intake = new Intake(ports, policy, records, breaker);
 
   const nodeOf = nodes.get.bind(nodes);
-  const lifeSign = async (name: string, signal: AbortSignal): Promise<number | undefined> =>
-    nodeOf(name)?.ready ? store.kubeletRenewedAt(name, signal) : undefined;
+  const lifeSign = async (name: string, signal: AbortSignal): Promise<number | undefined> => {
+    if (nodeOf(name)?.ready !== true) return undefined;
+    const renewed = await store.kubeletRenewed(name, signal);
+    return renewed.outcome === 'at' ? renewed.at : undefined;
+  };
   const marksFirst = async (signal: AbortSignal): Promise<void> => {
     const untilAt = clock.now() + MARKS_FIRST_MS;
     while (records.pending() > 0 && clock.now() < untilAt && !signal.aborted) {

@@ -29,6 +29,7 @@ export type Outcome =
   | 'kind-not-handled';
 
 const RECHECK_SECONDS = 30;
+const ASK_AGAIN_SECONDS = 3;
 const MAX_VISIBILITY_SECONDS = 43_200;
 /** After this without another event a rebalance recommendation is over. */
 const REBALANCE_OVER_MS = 24 * 3_600_000;
@@ -71,7 +72,9 @@ export class Judge {
     if (node === undefined) return this.judgeWithoutNode(event, signal);
     if (found.length > 1) return this.judgeAmbiguous(event, found);
     if (!node.selected) return { end: 'over', outcome: 'not-selected' };
-    if (await this.isOldNews(event, node, signal)) {
+    const isOldNews = await this.isOldNews(event, node, signal);
+    if (isOldNews === 'unknown') return { end: 'later', seconds: ASK_AGAIN_SECONDS };
+    if (isOldNews) {
       this.ports.report.info('stale', { ...factsOf(event), node: node.name });
       return { end: 'over', outcome: 'stale' };
     }
@@ -120,12 +123,15 @@ export class Judge {
     return { end: 'later', seconds: RECHECK_SECONDS };
   }
 
-  /** Whether the machine has shown life long after the event said it would be gone. */
+  /**
+   * Whether the machine has shown life long after the event said it would be gone. `unknown`: that
+   * could not be asked, and guessing could empty a healthy node.
+   */
   private async isOldNews(
     event: InterruptingEvent,
     node: NodeView,
     signal: AbortSignal,
-  ): Promise<boolean> {
+  ): Promise<boolean | 'unknown'> {
     const now = this.ports.clock.now();
     if (now - event.time <= OLD_NEWS_MS) return false;
     if (event.kind === 'rebalance-recommendation') return now - event.time > REBALANCE_OVER_MS;
@@ -141,7 +147,9 @@ export class Judge {
       );
     }
     if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS || !node.ready) return false;
-    return hasOutlived(deadlineAt, await this.ports.store.kubeletRenewedAt(node.name, signal));
+    const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
+    if (renewed.outcome === 'unknown') return 'unknown';
+    return renewed.outcome === 'at' && hasOutlived(deadlineAt, renewed.at);
   }
 
   private async record(event: InterruptingEvent, node: NodeView): Promise<EventVerdict> {

@@ -32,8 +32,11 @@ export interface NodeStore {
     | Readonly<{ outcome: 'found'; node: NodeView }>
     | Exclude<WriteAnswer, { outcome: 'written' | 'conflict' }>
   >;
-  /** When the kubelet last renewed its Lease in kube-node-lease (epoch ms); undefined if it has none or no answer came. */
-  kubeletRenewedAt(name: string, signal: AbortSignal): Promise<number | undefined>;
+  /** When the kubelet last renewed its Lease in kube-node-lease. `unknown`: no answer came. */
+  kubeletRenewed(
+    name: string,
+    signal: AbortSignal,
+  ): Promise<Readonly<{ outcome: 'at'; at: number }> | Readonly<{ outcome: 'never' | 'unknown' }>>;
   /** Whether the API server answers at all. */
   ping(signal: AbortSignal): Promise<boolean>;
 }

@@ -293,7 +293,7 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
       return failure.outcome === 'conflict' ? notANode(name, answer) : failure;
     },
 
-    async kubeletRenewedAt(name, signal) {
+    async kubeletRenewed(name, signal) {
       const answer = await connection.request(
         {
           method: 'GET',
@@ -310,10 +310,11 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
         },
         signal,
       );
-      if (answer.kind !== 'success') return undefined;
+      if (answer.kind === 'failure' && answer.status === 404) return { outcome: 'never' };
+      if (answer.kind !== 'success') return { outcome: 'unknown' };
       const lease = bodyAs<{ spec?: { renewTime?: string } }>(answer.body);
-      const renewedAt = Date.parse(lease?.spec?.renewTime ?? '');
-      return Number.isNaN(renewedAt) ? undefined : renewedAt;
+      const at = Date.parse(lease?.spec?.renewTime ?? '');
+      return Number.isNaN(at) ? { outcome: 'never' } : { outcome: 'at', at };
     },
 
     async ping(signal) {

@@ -11,7 +11,7 @@ const COMMANDS: Readonly<Record<string, Readonly<{ does: string; run: Command }>
 };
 
 /** Resolves to the exit code. */
-type Command = (args: readonly string[]) => number | Promise<number>;
+type Command = (args: readonly string[]) => Promise<number>;
 
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
@@ -44,7 +44,7 @@ async function runController(args: readonly string[]): Promise<number> {
   return run(parsed.options, VERSION, stop.signal);
 }
 
-function printOptions(args: readonly string[]): number | Promise<number> {
+function printOptions(args: readonly string[]): Promise<number> {
   const format =
     /^--format[= ](.*)$/.exec(args.join(' '))?.[1] ??
     (args.length === 0 ? 'markdown' : args.join(' '));
@@ -78,16 +78,22 @@ Options of run, each also as an environment variable (QUEUE_URL for --queue-url)
 ${options.join('')}`;
 }
 
-/** All at once, before anything has begun. */
-function refuse(faults: readonly string[]): number {
-  process.stderr.write(faults.map((fault) => `${fault}\n`).join(''));
+/** Tells all faults at once; nothing has begun. */
+async function refuse(faults: readonly string[]): Promise<number> {
+  await write(process.stderr, faults.map((fault) => `${fault}\n`).join(''));
   return 2;
 }
 
-/** Resolves when it is written: an exit would cut it. */
-function print(text: string): Promise<number> {
+async function print(text: string): Promise<number> {
+  await write(process.stdout, text);
+  return 0;
+}
+
+/** Resolves when it is written, since an exit would cut it; or when the reader has had enough. */
+function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   return new Promise((resolve) => {
-    process.stdout.write(text, () => resolve(0));
+    stream.once('error', () => resolve());
+    stream.write(text, () => resolve());
   });
 }
 

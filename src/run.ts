@@ -28,7 +28,11 @@ export async function run(options: Options, version: string, stop: AbortSignal):
     format: options.logFormat,
     stream: process.stdout,
     clock,
-    onBroken: (error) => process.stderr.write(`The log is lost: ${error.message}\n`),
+    onBroken(error) {
+      // Where that is gone too, nobody is left to be told, and the nodes still are to be emptied.
+      process.stderr.on('error', () => undefined);
+      process.stderr.write(`The log is lost: ${error.message}\n`);
+    },
   });
   process.on('uncaughtException', (error, origin) => {
     // Nothing is sure any more, so no orderly stop: the next process goes on from the journals.

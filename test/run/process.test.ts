@@ -34,8 +34,12 @@ function kubeconfigFor(server: string): string {
   });
 }
 
-async function start(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const controller = await startController({ file, args, env });
+async function start(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  nodeArgs: readonly string[] = [],
+) {
+  const controller = await startController({ file, args, env, nodeArgs });
   onTestFinished(async () => {
     await controller.kill();
   });
@@ -171,6 +175,42 @@ describe('the process', () => {
     expect(ended.logged('fatal error')).toMatchObject([
       { error: { message: `cannot listen on port ${port}`, cause: { code: 'EADDRINUSE' } } },
     ]);
+  });
+
+  test.each([
+    { what: 'an exception', code: 'throw new Error("boom")', origin: 'uncaughtException' },
+    {
+      what: 'a rejection',
+      code: 'Promise.reject(new Error("boom"))',
+      origin: 'unhandledRejection',
+    },
+  ])('$what that nobody handles: exit code 1, and why', async ({ code, origin }) => {
+    const onSignal = `data:text/javascript,process.on('SIGUSR2', () => { ${code} })`;
+    const controller = await start(
+      ['run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig],
+      {},
+      ['--import', onSignal],
+    );
+    await controller.waitForLog('http listening');
+    controller.signal('SIGUSR2');
+    expect(await controller.exited).toMatchObject({ code: 1 });
+    expect(controller.log.at(-1)?.fields).toMatchObject({
+      message: 'fatal error',
+      origin,
+      error: { message: 'boom', stack: expect.stringContaining('at ') as unknown },
+    });
+  });
+
+  test('the reader of a printed table may leave early', async () => {
+    const child = spawn(process.execPath, [file, 'options', '--format', 'json'], {
+      env: controllerEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    child.stdout.destroy();
+    let told = '';
+    child.stderr.on('data', (chunk: Buffer) => (told += chunk.toString()));
+    expect(await once(child, 'close')).toEqual([0, null]);
+    expect(told).toBe('');
   });
 
   test('without anybody to read its log it goes on, and stops when asked', async () => {

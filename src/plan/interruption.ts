@@ -23,7 +23,11 @@ export type Interruption = Readonly<{
   /** When the machine goes; undefined: unknown, or never by itself. Hooks derive it from their timeout. */
   deadlineAt: number | undefined;
   hook: InterruptionHook | undefined;
+  unknown: UnknownFields;
 }>;
+
+/** What a later program of the same journal version wrote and this one does not know: kept as it is. */
+export type UnknownFields = Readonly<Record<string, unknown>>;
 
 export type InterruptionHook = Readonly<{
   group: string;
@@ -33,6 +37,7 @@ export type InterruptionHook = Readonly<{
   timeoutSeconds: number | undefined;
   /** When its completion was accepted, or found to be over. */
   completedAt: number | undefined;
+  unknown: UnknownFields;
 }>;
 
 /** Of the spot notice: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html */
@@ -69,7 +74,7 @@ export function isInterrupting(event: Event): event is InterruptingEvent {
 
 /** The interruption that an event begins; merging decides whether it is news. */
 export function interruptionOf(event: InterruptingEvent, now: number): Interruption {
-  const common = { time: event.time, recordedAt: now, hook: undefined };
+  const common = { time: event.time, recordedAt: now, hook: undefined, unknown: {} };
   switch (event.kind) {
     case 'spot-interruption':
       return event.action === 'hibernate'
@@ -102,6 +107,7 @@ export function interruptionOf(event: InterruptingEvent, now: number): Interrupt
           token: event.token,
           timeoutSeconds: undefined,
           completedAt: undefined,
+          unknown: {},
         },
       };
     default:

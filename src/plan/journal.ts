@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { INTERRUPTION_KINDS, type Interruption } from './interruption.ts';
+import { INTERRUPTION_KINDS, type Interruption, type UnknownFields } from './interruption.ts';
 
 /**
  * What is known of one machine's interruptions: the annotation on its Node, and all that a restart
  * has to go by. Ends only with the Node or by undo.
  */
 export type Journal = Readonly<{
-  machine: Machine;
+  machine: RecordedMachine;
   state: JournalState;
   /** Whether the cordon is ours; undefined until we marked: then it is decided once and for all. */
   cordonedByUs: boolean | undefined;
@@ -17,14 +17,15 @@ export type Journal = Readonly<{
   live: readonly Interruption[];
   /** Interruptions that are over, newest last: what old news is recognised by. */
   ended: readonly EndedInterruption[];
-  /** Fields of this version that a later program wrote and this one does not know. */
-  unknown: Readonly<Record<string, unknown>>;
+  unknown: UnknownFields;
 }>;
 
 export type EndedInterruption = Interruption & Readonly<{ endedAt: number }>;
 
 /** The machine behind a Node: a Node's name, and even its uid, may outlive it. */
 export type Machine = Readonly<{ instanceId: string; systemUUID: string; bootId: string }>;
+
+type RecordedMachine = Machine & Readonly<{ unknown: UnknownFields }>;
 
 export const JOURNAL_STATES = ['waiting', 'draining', 'settled', 'stopped', 'undone'] as const;
 export type JournalState = (typeof JOURNAL_STATES)[number];
@@ -38,6 +39,9 @@ export const UNREADABLE_BYTES_KEPT = 1024;
 
 const VERSION = 1;
 
+/** Of objects and lists within each other: what is nested deeper could be read, but not written again. */
+const MAX_LEVELS = 16;
+
 const timeSchema = z
   .string()
   .max(40)
@@ -47,39 +51,41 @@ const timeSchema = z
     return time;
   });
 
-const interruptionSchema = z.object({
+const hookSchema = z.looseObject({
+  group: z.string().min(1).max(255),
+  name: z.string().min(1).max(255),
+  token: z.string().min(1).max(255),
+  timeoutSeconds: z.number().int().positive().max(1_000_000).optional(),
+  completedAt: timeSchema.optional(),
+});
+
+const interruptionSchema = z.looseObject({
   id: z.string().min(1).max(512),
   kind: z.enum(INTERRUPTION_KINDS),
   time: timeSchema,
   recordedAt: timeSchema,
   deadlineAt: timeSchema.optional(),
-  hook: z
-    .object({
-      group: z.string().min(1).max(255),
-      name: z.string().min(1).max(255),
-      token: z.string().min(1).max(255),
-      timeoutSeconds: z.number().int().positive().max(1_000_000).optional(),
-      completedAt: timeSchema.optional(),
-    })
-    .optional(),
+  hook: hookSchema.optional(),
+});
+
+const endedSchema = interruptionSchema.extend({ endedAt: timeSchema });
+
+const machineSchema = z.looseObject({
+  instanceId: z.string().min(1).max(64),
+  systemUUID: z.string().max(256),
+  bootId: z.string().max(256),
 });
 
 const journalSchema = z.looseObject({
   version: z.literal(VERSION),
-  machine: z.object({
-    instanceId: z.string().min(1).max(64),
-    systemUUID: z.string().max(256),
-    bootId: z.string().max(256),
-  }),
+  machine: machineSchema,
   state: z.enum(JOURNAL_STATES),
   cordonedByUs: z.boolean().optional(),
   labelledByUs: z.boolean().optional(),
   labelBefore: z.string().max(63).optional(),
   interruptions: z.array(interruptionSchema).max(MAX_LIVE),
-  ended: z.array(interruptionSchema.extend({ endedAt: timeSchema })).max(MAX_ENDED),
+  ended: z.array(endedSchema).max(MAX_ENDED),
 });
-
-const KNOWN_FIELDS: ReadonlySet<string> = new Set(Object.keys(journalSchema.shape));
 
 export type ReadJournal =
   | Readonly<{ outcome: 'none' }>
@@ -89,7 +95,7 @@ export type ReadJournal =
 /** Reads the annotation. Never throws: a person, a kubelet or a later version may have written it. */
 export function readJournal(text: string | undefined): ReadJournal {
   if (text === undefined) return { outcome: 'none' };
-  if (text.length > 4 * MAX_JOURNAL_BYTES) return { outcome: 'unreadable', reason: 'too long' };
+  if (utf8Length(text) > MAX_JOURNAL_BYTES) return { outcome: 'unreadable', reason: 'too long' };
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -99,6 +105,7 @@ export function readJournal(text: string | undefined): ReadJournal {
       reason: `not JSON: ${error instanceof Error ? error.message : String(error)}`,
     };
   }
+  if (!isShallow(json, MAX_LEVELS)) return { outcome: 'unreadable', reason: 'nested too deep' };
   const result = journalSchema.safeParse(json);
   if (!result.success) {
     const issue = result.error.issues[0];
@@ -106,26 +113,43 @@ export function readJournal(text: string | undefined): ReadJournal {
     return { outcome: 'unreadable', reason: `${where}: ${issue?.message ?? 'not a journal'}` };
   }
   const { data } = result;
-  const unknown: Record<string, unknown> = {};
-  for (const [field, value] of Object.entries(data)) {
-    if (!KNOWN_FIELDS.has(field) && field !== '__proto__') unknown[field] = value;
-  }
+  const { instanceId, systemUUID, bootId } = data.machine;
   return {
     outcome: 'read',
     journal: {
-      machine: data.machine,
+      machine: { instanceId, systemUUID, bootId, unknown: unknownOf(data.machine, machineSchema) },
       state: data.state,
       cordonedByUs: data.cordonedByUs,
       labelledByUs: data.labelledByUs,
       labelBefore: data.labelBefore,
-      live: data.interruptions.map(toInterruption),
-      ended: data.ended.map((entry) => ({ ...toInterruption(entry), endedAt: entry.endedAt })),
-      unknown,
+      live: data.interruptions.map((entry) => toInterruption(entry, interruptionSchema)),
+      ended: data.ended.map((entry) => ({
+        ...toInterruption(entry, endedSchema),
+        endedAt: entry.endedAt,
+      })),
+      unknown: unknownOf(data, journalSchema),
     },
   };
 }
 
-function toInterruption(entry: z.output<typeof interruptionSchema>): Interruption {
+function isShallow(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1));
+}
+
+function unknownOf(
+  data: Readonly<Record<string, unknown>>,
+  schema: Readonly<{ shape: object }>,
+): UnknownFields {
+  return Object.fromEntries(
+    Object.entries(data).filter(([field]) => !Object.hasOwn(schema.shape, field)),
+  );
+}
+
+function toInterruption(
+  entry: z.output<typeof interruptionSchema>,
+  schema: Readonly<{ shape: object }>,
+): Interruption {
   return {
     id: entry.id,
     kind: entry.kind,
@@ -138,7 +162,9 @@ function toInterruption(entry: z.output<typeof interruptionSchema>): Interruptio
       token: entry.hook.token,
       timeoutSeconds: entry.hook.timeoutSeconds,
       completedAt: entry.hook.completedAt,
+      unknown: unknownOf(entry.hook, hookSchema),
     },
+    unknown: unknownOf(entry, schema),
   };
 }
 
@@ -152,7 +178,12 @@ export function writeJournal(journal: Journal): string | undefined {
   for (;;) {
     const text = JSON.stringify({
       version: VERSION,
-      machine: journal.machine,
+      machine: {
+        instanceId: journal.machine.instanceId,
+        systemUUID: journal.machine.systemUUID,
+        bootId: journal.machine.bootId,
+        ...journal.machine.unknown,
+      },
       state: journal.state,
       cordonedByUs: journal.cordonedByUs,
       labelledByUs: journal.labelledByUs,
@@ -184,7 +215,9 @@ function fromInterruption(interruption: Interruption): Record<string, unknown> {
       token: hook.token,
       timeoutSeconds: hook.timeoutSeconds,
       completedAt: isoTime(hook.completedAt),
+      ...hook.unknown,
     },
+    ...interruption.unknown,
   };
 }
 
@@ -204,7 +237,7 @@ function utf8Length(text: string): number {
 
 export function emptyJournal(machine: Machine): Journal {
   return {
-    machine,
+    machine: { ...machine, unknown: {} },
     state: 'draining',
     cordonedByUs: undefined,
     labelledByUs: undefined,
@@ -224,4 +257,13 @@ export function isOfMachine(journal: Journal, machine: Machine): boolean {
   if (journal.machine.instanceId !== machine.instanceId) return false;
   const [recorded, present] = [journal.machine.systemUUID, machine.systemUUID];
   return recorded === '' || present === '' || recorded.toLowerCase() === present.toLowerCase();
+}
+
+/** What a journal written before the kubelet's first report lacks, a later one knows; never the reverse. */
+export function recordedMachine(journal: Journal, machine: Machine): Journal['machine'] {
+  return {
+    ...journal.machine,
+    systemUUID: journal.machine.systemUUID || machine.systemUUID,
+    bootId: journal.machine.bootId || machine.bootId,
+  };
 }

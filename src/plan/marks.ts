@@ -1,9 +1,10 @@
 import { planOf } from './deadline.ts';
 import {
-  readJournal,
-  writeJournal,
   isOfMachine,
+  readJournal,
+  recordedMachine,
   UNREADABLE_BYTES_KEPT,
+  writeJournal,
   type Journal,
   type Machine,
 } from './journal.ts';
@@ -86,7 +87,8 @@ export function markWrite(
     verdicts.push(folded.verdict);
   }
   if (journal !== undefined && journal.live.length + journal.ended.length > 0) {
-    const marked = withMarks(target, { ...journal, machine: freshest(journal, machine) }, policy);
+    const known = { ...journal, machine: recordedMachine(journal, machine) };
+    const marked = withMarks(target, known, policy);
     journal = marked.journal;
     const text = writeJournal(journal);
     if (text === undefined) return 'unrecordable';
@@ -103,15 +105,6 @@ export function markWrite(
 export function machineOf(node: NodeView): Machine | undefined {
   if (node.instanceId === undefined) return undefined;
   return { instanceId: node.instanceId, systemUUID: node.systemUUID, bootId: node.bootId };
-}
-
-/** A journal written before the kubelet's first report learns the machine's ids from a later one. */
-function freshest(journal: Journal, machine: Machine): Machine {
-  return {
-    instanceId: machine.instanceId,
-    systemUUID: journal.machine.systemUUID || machine.systemUUID,
-    bootId: journal.machine.bootId || machine.bootId,
-  };
 }
 
 /** The node with all that its live interruptions call for. */
@@ -189,7 +182,7 @@ function difference(
   const annotations: Record<string, string | null> = {};
   if (from.journal !== to.journal) annotations[JOURNAL_KEY] = to.journal ?? null;
   if (unreadable !== undefined) {
-    annotations[UNREADABLE_JOURNAL_KEY] = unreadable.slice(0, UNREADABLE_BYTES_KEPT);
+    annotations[UNREADABLE_JOURNAL_KEY] = firstBytes(unreadable, UNREADABLE_BYTES_KEPT);
   }
   const patch: NodePatch = {
     ...(Object.keys(labels).length > 0 && { labels }),
@@ -198,6 +191,12 @@ function difference(
     ...(from.taints !== to.taints && !sameTaints(from.taints, to.taints) && { taints: to.taints }),
   };
   return Object.keys(patch).length === 0 ? undefined : patch;
+}
+
+/** Whole characters of at most so many bytes together. */
+function firstBytes(text: string, bytes: number): string {
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(bytes));
+  return text.slice(0, read);
 }
 
 function sameTaints(a: readonly Taint[], b: readonly Taint[]): boolean {

@@ -1,5 +1,12 @@
 import { interruptionOf, type InterruptingEvent, type Interruption } from './interruption.ts';
-import { emptyJournal, isOfMachine, type Journal, type Machine } from './journal.ts';
+import {
+  emptyJournal,
+  isOfMachine,
+  MAX_ENDED,
+  recordedMachine,
+  type Journal,
+  type Machine,
+} from './journal.ts';
 
 /** One thing to write into a node's journal. */
 export type Change =
@@ -8,7 +15,7 @@ export type Change =
   | Readonly<{ type: 'hook-completed'; token: string }>
   /** The drain is over; every interruption recorded until `asOf` (their ids) is dealt with. */
   | Readonly<{ type: 'settled'; asOf: readonly string[] }>
-  /** The journal of a deleted Node whose machine registered anew. */
+  /** The journal of a deleted Node whose machine registered anew: a Node that bears no marks yet. */
   | Readonly<{ type: 'restored'; journal: Journal }>
   /** Nothing new: write again what is missing, or take away what is void. */
   | Readonly<{ type: 'mended' }>;
@@ -58,9 +65,9 @@ export function fold(
         : { journal: own, verdict: 'stale' };
     }
     case 'restored':
-      return own === undefined && isOfMachine(change.journal, machine)
-        ? { journal: change.journal, verdict: 'recorded' }
-        : { journal: own, verdict: 'duplicate' };
+      return isOfMachine(change.journal, machine)
+        ? foldRestored(own, change.journal)
+        : { journal: own, verdict: 'stale' };
     case 'mended':
       return { journal: own, verdict: 'duplicate' };
     default:
@@ -71,39 +78,82 @@ export function fold(
 function foldEvent(journal: Journal, news: Interruption, machine: Machine, now: number): Folded {
   const known = journal.live.find(({ id }) => id === news.id);
   const over = journal.ended.findLast(({ id }) => id === news.id);
+  const { bootId } = machine;
+  const begun = {
+    ...journal,
+    machine: { ...recordedMachine(journal, machine), ...(bootId !== '' && { bootId }) },
+    state: 'draining',
+  } as const;
   if (known === undefined) {
     if (over !== undefined && !isNewsAfter(over, news, over.endedAt)) {
       return { journal, verdict: 'stale' };
     }
-    const next = { ...journal, machine, state: 'draining', live: [...journal.live, news] } as const;
-    return { journal: next, verdict: 'recorded' };
+    return { journal: { ...begun, live: [...journal.live, news] }, verdict: 'recorded' };
   }
-  // A hook's token is never used twice, and its window moves only by heartbeats.
-  if (news.hook !== undefined) return { journal, verdict: 'duplicate' };
   if (isNewsAfter(known, news, known.time)) {
     const ended = known.deadlineAt === undefined ? [] : [{ ...known, endedAt: now }];
     return {
       journal: {
-        ...journal,
-        machine,
-        state: 'draining',
+        ...begun,
         live: journal.live.map((entry) => (entry === known ? news : entry)),
-        ended: [...journal.ended, ...ended],
+        ended: [...journal.ended, ...ended].slice(-MAX_ENDED),
       },
       verdict: 'recorded',
     };
   }
-  if (known.deadlineAt === undefined || news.deadlineAt === undefined) {
-    return { journal, verdict: 'duplicate' };
+  if (news.deadlineAt !== undefined && news.deadlineAt < known.time) {
+    return { journal, verdict: 'stale' };
   }
-  if (news.deadlineAt < known.time) return { journal, verdict: 'stale' };
-  // One episode told twice: whichever order the two arrive in, the earliest deadline stands.
-  if (news.deadlineAt >= known.deadlineAt) return { journal, verdict: 'duplicate' };
+  if (!isTighter(news, known)) return { journal, verdict: 'duplicate' };
   const tightened: Interruption = { ...known, time: news.time, deadlineAt: news.deadlineAt };
   return {
     journal: {
       ...journal,
       live: journal.live.map((entry) => (entry === known ? tightened : entry)),
+    },
+    verdict: 'recorded',
+  };
+}
+
+/**
+ * One episode told twice: whichever order the two arrive in, the earliest deadline stands, with the
+ * earliest window. A hook's deadline follows from its time; a rebalance recommendation has no window.
+ */
+function isTighter(news: Interruption, known: Interruption): boolean {
+  if (news.deadlineAt === undefined || known.deadlineAt === undefined) {
+    return news.hook !== undefined && news.time < known.time;
+  }
+  return (
+    news.deadlineAt < known.deadlineAt ||
+    (news.deadlineAt === known.deadlineAt && news.time < known.time)
+  );
+}
+
+/**
+ * Messages may have been recorded on the new Node already: what they say goes before. Pods may have
+ * come to it before it was marked, so what was settled on the old one is not.
+ */
+function foldRestored(own: Journal | undefined, restored: Journal): Folded {
+  if (own === undefined) {
+    return {
+      journal: {
+        ...restored,
+        state: restored.state === 'settled' ? 'draining' : restored.state,
+        cordonedByUs: undefined,
+        labelledByUs: undefined,
+        labelBefore: undefined,
+      },
+      verdict: 'recorded',
+    };
+  }
+  const missing = restored.live.filter(({ id }) => own.live.every((entry) => entry.id !== id));
+  if (missing.length === 0) return { journal: own, verdict: 'duplicate' };
+  return {
+    journal: {
+      ...own,
+      state: 'draining',
+      live: [...missing, ...own.live],
+      ended: [...restored.ended, ...own.ended].slice(-MAX_ENDED),
     },
     verdict: 'recorded',
   };

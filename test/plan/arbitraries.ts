@@ -1,0 +1,99 @@
+import * as fc from 'fast-check';
+import { INTERRUPTION_KINDS, type Interruption } from '../../src/plan/interruption.ts';
+import { JOURNAL_STATES, type EndedInterruption, type Journal } from '../../src/plan/journal.ts';
+import type { Taint } from '../../src/plan/node.ts';
+
+/** Any moment that a journal may hold. */
+export const time = fc.integer({ min: 0, max: 8.64e15 });
+
+/** Cheaper than whole planes of Unicode, with characters of one to four bytes. */
+const unit = fc.constantFrom('a', 'b', '-', '/', '"', 'é', '語', '😀');
+const name = fc.string({ minLength: 1, maxLength: 30, unit });
+
+/** JSON, as flat as what is kept. */
+const value = fc.jsonValue({ maxDepth: 3 });
+
+function isFree(known: readonly string[]): (key: string) => boolean {
+  return (key) => !known.includes(key) && key !== '__proto__';
+}
+
+function unknownBeside(...known: readonly string[]): fc.Arbitrary<Record<string, unknown>> {
+  const key = fc.oneof(fc.string({ maxLength: 8 }), fc.constantFrom('constructor', 'toString'));
+  return fc
+    .dictionary(key.filter(isFree(known)), value, { maxKeys: 2, noNullPrototype: true })
+    .map((unknown) => JSON.parse(JSON.stringify(unknown)) as Record<string, unknown>);
+}
+
+export const hook = fc.record({
+  group: name,
+  name,
+  token: name,
+  timeoutSeconds: fc.option(fc.integer({ min: 1, max: 172_800 }), { nil: undefined }),
+  completedAt: fc.option(time, { nil: undefined }),
+  unknown: unknownBeside('group', 'name', 'token', 'timeoutSeconds', 'completedAt'),
+});
+
+const interruptionFields = ['id', 'kind', 'time', 'recordedAt', 'deadlineAt', 'hook'];
+
+function interruptionWith(...known: readonly string[]): fc.Arbitrary<Interruption> {
+  return fc.record({
+    id: name,
+    kind: fc.constantFrom(...INTERRUPTION_KINDS),
+    time,
+    recordedAt: time,
+    deadlineAt: fc.option(time, { nil: undefined }),
+    hook: fc.option(hook, { nil: undefined }),
+    unknown: unknownBeside(...interruptionFields, ...known),
+  });
+}
+
+const ended: fc.Arbitrary<EndedInterruption> = fc
+  .tuple(interruptionWith('endedAt'), time)
+  .map(([interruption, endedAt]) => ({ ...interruption, endedAt }));
+
+/** Any journal of so many interruptions at most; one of many may be too long to be written. */
+export function journals(maxLive: number, maxEnded: number): fc.Arbitrary<Journal> {
+  return fc.record({
+    machine: fc.record({
+      instanceId: name,
+      systemUUID: fc.string({ maxLength: 36 }),
+      bootId: fc.string({ maxLength: 36 }),
+      unknown: unknownBeside('instanceId', 'systemUUID', 'bootId'),
+    }),
+    state: fc.constantFrom(...JOURNAL_STATES),
+    cordonedByUs: fc.option(fc.boolean(), { nil: undefined }),
+    labelledByUs: fc.option(fc.boolean(), { nil: undefined }),
+    labelBefore: fc.option(fc.string({ maxLength: 63 }), { nil: undefined }),
+    live: fc.array(interruptionWith(), { maxLength: maxLive }),
+    ended: fc.array(ended, { maxLength: maxEnded }),
+    unknown: unknownBeside(
+      'version',
+      'machine',
+      'state',
+      'cordonedByUs',
+      'labelledByUs',
+      'labelBefore',
+      'interruptions',
+      'ended',
+    ),
+  });
+}
+
+/** Taints of others. */
+export const foreignTaints: fc.Arbitrary<readonly Taint[]> = fc.array(
+  fc.record(
+    {
+      key: fc.constantFrom(
+        'nvidia.com/gpu',
+        'node.kubernetes.io/unschedulable',
+        'node.kubernetes.io/not-ready',
+        'dedicated',
+      ),
+      value: fc.constantFrom('', 'true', 'team-a'),
+      effect: fc.constantFrom('NoSchedule', 'NoExecute', 'PreferNoSchedule'),
+      timeAdded: fc.constant('2026-03-01T11:00:00Z'),
+    },
+    { requiredKeys: ['key', 'effect'] },
+  ),
+  { maxLength: 5 },
+);

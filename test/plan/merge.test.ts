@@ -1,0 +1,416 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { planOf } from '../../src/plan/deadline.ts';
+import { MAX_ENDED, type Journal } from '../../src/plan/journal.ts';
+import { fold, type Change, type Verdict } from '../../src/plan/merge.ts';
+import {
+  at,
+  capacity,
+  eventChange,
+  interruption,
+  journal,
+  journalOf,
+  MACHINE,
+  policy,
+  rebalance,
+  spot,
+  terminateHook,
+} from './samples.ts';
+
+function verdictOf(before: readonly Change[], change: Change): Verdict {
+  const known = before.length === 0 ? undefined : journalOf(before);
+  return fold(known, change, MACHINE, at(1)).verdict;
+}
+
+function folded(before: Journal | undefined, change: Change, now = at(1)): Journal {
+  const { journal: after } = fold(before, change, MACHINE, now);
+  if (after === undefined) throw new Error('no journal');
+  return after;
+}
+
+describe('an event that joins a journal', () => {
+  test.each([
+    { name: 'the first one', before: [], event: spot(0), verdict: 'recorded' },
+    { name: 'the same again', before: [spot(0)], event: spot(0), verdict: 'duplicate' },
+    { name: 'another kind', before: [rebalance(0)], event: spot(5), verdict: 'recorded' },
+    {
+      name: 'the kind again, later in its window',
+      before: [spot(0)],
+      event: spot(60),
+      verdict: 'duplicate',
+    },
+    {
+      name: 'the kind again at its very deadline',
+      before: [spot(0)],
+      event: spot(120),
+      verdict: 'duplicate',
+    },
+    {
+      name: 'the kind again after its deadline',
+      before: [spot(0)],
+      event: spot(121),
+      verdict: 'recorded',
+    },
+    {
+      name: 'the kind from before, delivered late',
+      before: [spot(60)],
+      event: spot(0),
+      verdict: 'recorded',
+    },
+    {
+      name: 'the kind of an episode long over',
+      before: [spot(1000)],
+      event: spot(0),
+      verdict: 'stale',
+    },
+    {
+      name: 'a capacity interruption that comes sooner than was said',
+      before: [capacity(0, { terminatesAt: at(600) })],
+      event: capacity(10, { terminatesAt: at(300) }),
+      verdict: 'recorded',
+    },
+    {
+      name: 'one that comes later than was said',
+      before: [capacity(0, { terminatesAt: at(300) })],
+      event: capacity(10, { terminatesAt: at(600) }),
+      verdict: 'duplicate',
+    },
+    {
+      name: 'a hook with another token',
+      before: [terminateHook(0)],
+      event: terminateHook(0, { token: 'token-2' }),
+      verdict: 'recorded',
+    },
+    {
+      name: 'a hook with the same token',
+      before: [terminateHook(0)],
+      event: terminateHook(9),
+      verdict: 'duplicate',
+    },
+    {
+      name: 'a rebalance recommendation repeated',
+      before: [rebalance(0)],
+      event: rebalance(0),
+      verdict: 'duplicate',
+    },
+    {
+      name: 'a new rebalance recommendation',
+      before: [rebalance(0)],
+      event: rebalance(60),
+      verdict: 'recorded',
+    },
+    {
+      name: 'an old rebalance recommendation',
+      before: [rebalance(60)],
+      event: rebalance(0),
+      verdict: 'duplicate',
+    },
+    {
+      name: 'hibernation beside termination',
+      before: [spot(0)],
+      event: spot(0, { action: 'hibernate' }),
+      verdict: 'recorded',
+    },
+  ] as const)('$name: $verdict', ({ before, event, verdict }) => {
+    expect(verdictOf(before.map(eventChange), eventChange(event))).toBe(verdict);
+  });
+
+  test('leaves one entry for what is told twice', () => {
+    const twice = journalOf(
+      [spot(0), spot(0), spot(60), rebalance(0), rebalance(0)].map(eventChange),
+    );
+    expect(twice.live.map(({ id }) => id)).toEqual(['spot-interruption', 'rebalance']);
+  });
+
+  test('makes a settled node drain again', () => {
+    const settled = folded(journalOf([eventChange(rebalance(0))]), {
+      type: 'settled',
+      asOf: ['rebalance'],
+    });
+    expect(settled.state).toBe('settled');
+    expect(folded(settled, eventChange(spot(5))).state).toBe('draining');
+  });
+
+  test('does not make a settled node drain again when it is no news', () => {
+    const settled = folded(journalOf([eventChange(spot(0))]), {
+      type: 'settled',
+      asOf: ['spot-interruption'],
+    });
+    expect(folded(settled, eventChange(spot(0))).state).toBe('settled');
+  });
+
+  test('leaves a tombstone of the episode it replaces', () => {
+    const after = journalOf([spot(0), spot(500)].map(eventChange), at(501));
+    expect(after.live).toMatchObject([{ time: at(500), deadlineAt: at(620) }]);
+    expect(after.ended).toMatchObject([{ deadlineAt: at(120), endedAt: at(501) }]);
+  });
+
+  test('keeps as many tombstones as a journal holds, the newest', () => {
+    const notices = Array.from({ length: 40 }, (_, i) => eventChange(spot(i * 200)));
+    const after = journalOf(notices);
+    expect(after.ended).toHaveLength(MAX_ENDED);
+    expect(after.ended.at(-1)?.time).toBe(at(38 * 200));
+  });
+
+  test('is stale when its episode has ended', () => {
+    const over = { ...interruption(), endedAt: at(130) };
+    const before = journal({ ended: [over] });
+    expect(fold(before, eventChange(spot(0)), MACHINE, at(200)).verdict).toBe('stale');
+    expect(fold(before, eventChange(spot(120)), MACHINE, at(200)).verdict).toBe('stale');
+    expect(fold(before, eventChange(spot(121)), MACHINE, at(200)).verdict).toBe('recorded');
+  });
+
+  test('is stale when it is not later than the end of what had no deadline', () => {
+    const over = {
+      ...interruption({ id: 'rebalance', kind: 'rebalance', deadlineAt: undefined }),
+      endedAt: at(60),
+    };
+    const before = journal({ ended: [over] });
+    expect(fold(before, eventChange(rebalance(60)), MACHINE, at(90)).verdict).toBe('stale');
+    expect(fold(before, eventChange(rebalance(61)), MACHINE, at(90)).verdict).toBe('recorded');
+  });
+
+  test('is stale when its hook has ended, however late it is told', () => {
+    const { hook } = journalOf([eventChange(terminateHook(0))]).live[0]!;
+    const over = {
+      ...interruption({ id: 'hook/token-1', kind: 'terminate-hook', hook }),
+      endedAt: at(60),
+    };
+    const change = eventChange(terminateHook(9999));
+    expect(fold(journal({ ended: [over] }), change, MACHINE, at(9999)).verdict).toBe('stale');
+  });
+
+  test('begins a journal of its own where the one before is of another machine', () => {
+    const machine = { ...MACHINE, instanceId: 'i-0fedcba9876543210' };
+    const { journal: after } = fold(
+      journalOf([eventChange(rebalance(0))]),
+      eventChange(spot(5)),
+      machine,
+      at(6),
+    );
+    expect(after?.machine.instanceId).toBe('i-0fedcba9876543210');
+    expect(after?.live.map(({ id }) => id)).toEqual(['spot-interruption']);
+  });
+
+  test('does not forget the systemUUID while the kubelet has yet to report it', () => {
+    const before = journalOf([eventChange(rebalance(0))]);
+    const unreported = { ...MACHINE, systemUUID: '', bootId: '' };
+    const { journal: after } = fold(before, eventChange(spot(5)), unreported, at(6));
+    expect(after?.machine).toEqual({ ...MACHINE, unknown: {} });
+  });
+
+  test('notes the boot it came in', () => {
+    const before = journalOf([eventChange(rebalance(0))]);
+    const { journal: after } = fold(
+      before,
+      eventChange(spot(5)),
+      { ...MACHINE, bootId: 'boot-2' },
+      at(6),
+    );
+    expect(after?.machine.bootId).toBe('boot-2');
+  });
+});
+
+/** Events of one episode: each is issued before any of the deadlines. */
+const episode = fc.array(
+  fc.oneof(
+    fc.integer({ min: 0, max: 119 }).map((seconds) => spot(seconds)),
+    fc.integer({ min: 0, max: 119 }).map((seconds) => rebalance(seconds)),
+    fc
+      .tuple(fc.integer({ min: 0, max: 119 }), fc.option(fc.integer({ min: 120, max: 400 })))
+      .map(([seconds, end]) =>
+        capacity(seconds, { terminatesAt: end === null ? undefined : at(end) }),
+      ),
+    fc
+      .tuple(fc.integer({ min: 0, max: 119 }), fc.constantFrom('a', 'b', 'c'), fc.boolean())
+      .map(([seconds, token, ours]) =>
+        // Who a hook belongs to does not change from telling to telling.
+        terminateHook(seconds, { token: `${token}-${ours}`, group: ours ? 'workers' : 'theirs' }),
+      ),
+  ),
+  { minLength: 1, maxLength: 8 },
+);
+
+const described: readonly Change[] = ['a', 'b', 'c'].flatMap((token, i) =>
+  [true, false].map((ours): Change => ({
+    type: 'hook-described',
+    token: `${token}-${ours}`,
+    timeoutSeconds: 120 + 60 * i,
+  })),
+);
+
+function planAfter(events: readonly Parameters<typeof eventChange>[0][]) {
+  return planOf(journalOf([...events.map(eventChange), ...described]), policy(), undefined);
+}
+
+describe('events of one instance in whatever order', () => {
+  test('end in the same plan', () => {
+    const orders = episode.chain((events) =>
+      fc.tuple(
+        fc.shuffledSubarray(events, { minLength: events.length }),
+        fc.shuffledSubarray(events, { minLength: events.length }),
+      ),
+    );
+    fc.assert(
+      fc.property(orders, ([one, other]) => {
+        expect(planAfter(one)).toEqual(planAfter(other));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('end in the same plan however often each is delivered', () => {
+    const redelivered = episode.chain((events) =>
+      fc.tuple(
+        fc.constant(events),
+        fc
+          .array(fc.constantFrom(...events), { maxLength: 8 })
+          .chain((more) =>
+            fc.shuffledSubarray([...events, ...more], { minLength: events.length + more.length }),
+          ),
+      ),
+    );
+    fc.assert(
+      fc.property(redelivered, ([once, often]) => {
+        expect(planAfter(often)).toEqual(planAfter(once));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('of two episodes, end in that of the later one', () => {
+    const notices = fc.array(
+      fc.integer({ min: 0, max: 119 }).map((seconds) => spot(seconds)),
+      { minLength: 1, maxLength: 4 },
+    );
+    fc.assert(
+      fc.property(notices, notices, (earlier, others) => {
+        const later = others.map((event) => ({ ...event, time: event.time + 3_600_000 }));
+        const expected = planAfter(later);
+        expect(planAfter([...earlier, ...later])).toEqual(expected);
+        expect(planAfter([...later, ...earlier])).toEqual(expected);
+      }),
+    );
+  });
+
+  test('only ever tighten the plan, unless a hook of ours is kept alive', () => {
+    fc.assert(
+      fc.property(episode, (events) => {
+        const tightening = events.filter(
+          (event) => event.kind !== 'terminate-hook' || event.group === 'theirs',
+        );
+        const deadlines = tightening.map(
+          (_, i) => planAfter(tightening.slice(0, i + 1))?.deadlineAt ?? Infinity,
+        );
+        expect(deadlines).toEqual(deadlines.toSorted((a, b) => b - a));
+      }),
+    );
+  });
+});
+
+describe('what a drain reports', () => {
+  const hooked = journalOf([eventChange(terminateHook(0))]);
+
+  test('the timeout of a hook is kept', () => {
+    const after = folded(hooked, { type: 'hook-described', token: 'token-1', timeoutSeconds: 300 });
+    expect(after.live[0]?.hook?.timeoutSeconds).toBe(300);
+  });
+
+  test('the completion of a hook is kept, with its first moment', () => {
+    const once = folded(hooked, { type: 'hook-completed', token: 'token-1' }, at(50));
+    const twice = folded(once, { type: 'hook-completed', token: 'token-1' }, at(60));
+    expect(twice.live[0]?.hook?.completedAt).toBe(at(50));
+  });
+
+  test.each([
+    { type: 'hook-described', token: 'another', timeoutSeconds: 5 },
+    { type: 'hook-completed', token: 'another' },
+  ] as const)('$type of a token that is not known changes nothing', (change) => {
+    expect(fold(hooked, change, MACHINE, at(1))).toEqual({ journal: hooked, verdict: 'stale' });
+    expect(fold(undefined, change, MACHINE, at(1))).toEqual({
+      journal: undefined,
+      verdict: 'stale',
+    });
+  });
+
+  test('a node is settled for the interruptions that were dealt with', () => {
+    const both = journalOf([rebalance(0), spot(5)].map(eventChange));
+    const asOf = ['rebalance', 'spot-interruption'];
+    expect(fold(both, { type: 'settled', asOf }, MACHINE, at(9))).toMatchObject({
+      journal: { state: 'settled' },
+      verdict: 'recorded',
+    });
+  });
+
+  test('a node is not settled while one of them is not', () => {
+    const both = journalOf([rebalance(0), spot(5)].map(eventChange));
+    expect(fold(both, { type: 'settled', asOf: ['rebalance'] }, MACHINE, at(9))).toEqual({
+      journal: both,
+      verdict: 'stale',
+    });
+  });
+
+  test.each(['waiting', 'settled', 'stopped', 'undone'] as const)(
+    'a %s node is not settled',
+    (state) => {
+      const before = journal({ state, live: [interruption()] });
+      expect(
+        fold(before, { type: 'settled', asOf: ['spot-interruption'] }, MACHINE, at(9)).verdict,
+      ).toBe('stale');
+    },
+  );
+
+  test('to mend changes nothing of the journal', () => {
+    expect(fold(hooked, { type: 'mended' }, MACHINE, at(9))).toEqual({
+      journal: hooked,
+      verdict: 'duplicate',
+    });
+  });
+});
+
+describe('the journal of a deleted Node whose machine registers anew', () => {
+  const before = journalOf([eventChange(spot(0)), eventChange(terminateHook(0))]);
+  const marked = { ...before, cordonedByUs: true, labelledByUs: true, labelBefore: 'false' };
+
+  function restored(own: Journal | undefined, old: Journal): ReturnType<typeof fold> {
+    return fold(own, { type: 'restored', journal: old }, MACHINE, at(30));
+  }
+
+  test('comes back with its interruptions', () => {
+    const result = restored(undefined, marked);
+    expect(result.verdict).toBe('recorded');
+    expect(result.journal?.live).toEqual(before.live);
+  });
+
+  test('does not claim marks that the new Node never bore', () => {
+    expect(restored(undefined, marked).journal).toMatchObject({
+      cordonedByUs: undefined,
+      labelledByUs: undefined,
+      labelBefore: undefined,
+    });
+  });
+
+  test('makes a settled node drain again, for pods may have come to the new one', () => {
+    expect(restored(undefined, { ...marked, state: 'settled' }).journal?.state).toBe('draining');
+  });
+
+  test('joins what was recorded on the new Node already', () => {
+    const own = folded(undefined, eventChange(rebalance(20)), at(21));
+    const result = restored(own, marked);
+    expect(result.verdict).toBe('recorded');
+    expect(result.journal?.live.map(({ id }) => id).toSorted()).toEqual([
+      'hook/token-1',
+      'rebalance',
+      'spot-interruption',
+    ]);
+  });
+
+  test('adds nothing to a journal that knows all of it', () => {
+    expect(restored(before, marked)).toEqual({ journal: before, verdict: 'duplicate' });
+  });
+
+  test('is of no use to another machine', () => {
+    const other = { ...marked, machine: { ...marked.machine, systemUUID: 'another' } };
+    expect(restored(undefined, other)).toEqual({ journal: undefined, verdict: 'stale' });
+  });
+});

@@ -45,8 +45,8 @@ export function deadlineOf(interruption: Interruption, policy: Policy): number |
 
 /**
  * The earliest deadline rules. Two exceptions: a deadline that the machine has outlived counts for
- * nothing, and a hook of ours that would expire before another emergency's deadline is kept alive
- * until then instead of tightening it. Undefined: nothing is live.
+ * nothing, and a hook of ours that would expire before another emergency's deadline (be it another
+ * hook's) is kept alive until then instead of tightening it. Undefined: nothing is live.
  */
 export function planOf(
   journal: Journal,
@@ -61,16 +61,14 @@ export function planOf(
         deadlineAt !== undefined && hasOutlived(deadlineAt, lifeSignAt) ? undefined : deadlineAt,
     };
   });
-  const otherEmergency = rows.some(
-    (row) =>
-      row.deadlineAt !== undefined &&
-      row.interruption.hook === undefined &&
-      isEmergency(row.interruption.kind),
+  const lastEmergencyAt = Math.max(
+    ...rows.map(({ interruption: { kind }, deadlineAt }) =>
+      isEmergency(kind) ? (deadlineAt ?? -Infinity) : -Infinity,
+    ),
   );
-  const candidates = rows.filter(({ interruption: { hook } }) => {
-    const keptAlive =
-      otherEmergency && hook !== undefined && policy.isOurHook(hook.group, hook.name);
-    return !keptAlive;
+  const candidates = rows.filter(({ interruption: { hook }, deadlineAt }) => {
+    const isOurs = hook !== undefined && policy.isOurHook(hook.group, hook.name);
+    return !isOurs || deadlineAt === undefined || deadlineAt >= lastEmergencyAt;
   });
   const [ruling] = candidates.toSorted(
     (a, b) =>

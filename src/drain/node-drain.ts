@@ -49,6 +49,9 @@ export type DrainPorts = Readonly<{
   report: Report;
 }>;
 
+/** `stopped`: by us; what is left to do stands in the journal. */
+export type DrainEnd = 'settled' | 'node gone' | 'stopped';
+
 type Task = {
   pod: PodView;
   readonly tier: Tier;
@@ -156,7 +159,7 @@ export class NodeDrain {
   }
 
   /** The whole drain, step by step. Rejects only by the stop. */
-  async run(): Promise<void> {
+  async run(): Promise<DrainEnd> {
     const { signal } = this.stopping;
     try {
       for (;;) {
@@ -168,7 +171,8 @@ export class NodeDrain {
           () => this.journal,
           () => this.windowEnd(),
         );
-        if (signal.aborted || (await this.settle())) return;
+        if (signal.aborted) return 'stopped';
+        if (await this.settle()) return this.nodeIsGone ? 'node gone' : 'settled';
       }
     } finally {
       this.keeper.stop();
@@ -469,12 +473,13 @@ export class NodeDrain {
       case 'budget':
         this.refuse(
           task,
+          step,
           answer.budget ? `budget ${answer.budget}` : answer.message,
           answer.retryAfterMs,
         );
         return 'contended';
       case 'refused':
-        this.refuse(task, `${answer.reason}: ${answer.message}`, undefined);
+        this.refuse(task, step, `${answer.reason}: ${answer.message}`, undefined);
         return 'done';
       case 'overloaded':
         task.progress = {
@@ -484,7 +489,7 @@ export class NodeDrain {
         return { overloaded: true, retryAfterMs: answer.retryAfterMs };
       case 'unreachable':
         if (answer.timedOut && step.do === 'evict') {
-          this.refuse(task, 'no answer in time: the budget is contended', undefined);
+          this.refuse(task, step, 'no answer in time: the budget is contended', undefined);
           return 'contended';
         }
         task.progress = { ...task.progress, notBefore: now + MIN_BACKOFF_MS };
@@ -525,16 +530,22 @@ export class NodeDrain {
     }
   }
 
-  private refuse(task: Task, waitsFor: string, retryAfterMs: number | undefined): void {
+  private refuse(
+    task: Task,
+    step: Exclude<Step, { do: 'wait' }>,
+    waitsFor: string,
+    retryAfterMs: number | undefined,
+  ): void {
     const now = this.ports.clock.now();
     const backoffMs = Math.min(MIN_BACKOFF_MS * 1.5 ** task.refusals, MAX_BACKOFF_MS);
     const jitteredMs = backoffMs * (0.75 + this.ports.clock.random() / 2);
     task.refusals += 1;
     task.waitsFor = waitsFor;
-    task.progress = {
-      refusedAt: now,
-      notBefore: now + Math.max(MIN_BACKOFF_MS, jitteredMs, retryAfterMs ?? 0),
-    };
+    const untilAt = now + Math.max(MIN_BACKOFF_MS, jitteredMs, retryAfterMs ?? 0);
+    task.progress =
+      step.do === 'evict'
+        ? { ...task.progress, refusedAt: now, retryAt: untilAt }
+        : { ...task.progress, notBefore: untilAt };
   }
 
   /** 409 says nothing by itself: another uid is gone, the same uid is tried again. */

@@ -29,11 +29,13 @@ export function tierOf(
 export type Progress = Readonly<{
   /** When the last eviction was refused for this pod's sake; undefined: never. */
   refusedAt: number | undefined;
-  /** Back-off: nothing is sent before. */
+  /** Back-off after a refusal: no eviction before, except where it may be followed by force. */
+  retryAt: number;
+  /** Nothing at all is sent before. */
   notBefore: number;
 }>;
 
-export const UNTRIED: Progress = { refusedAt: undefined, notBefore: 0 };
+export const UNTRIED: Progress = { refusedAt: undefined, retryAt: 0, notBefore: 0 };
 
 /** What to do about one pod now. `until` undefined: nothing until something happens. */
 export type Step =
@@ -73,17 +75,16 @@ export function nextStep(
     ? -Infinity
     : Math.min(tierOpensAt(plan, policy), latestSafeStart(plan, policy, ownGrace));
   const forcedFrom = policy.budgets === 'always' ? Infinity : forceAt(plan, policy, ownGrace);
-  // A refused pod is tried again when it may be forced, however long its back-off.
-  const triedAgainAt =
-    progress.refusedAt !== undefined && progress.refusedAt < forcedFrom
-      ? Math.min(progress.notBefore, forcedFrom)
-      : progress.notBefore;
-  const startAt = Math.max(turnAt, triedAgainAt);
-  if (now < startAt) return { do: 'wait', until: startAt === Infinity ? undefined : startAt };
-  const graceSeconds = graceToSend(ownGrace, plan, policy, now);
   // Only a refusal past that moment counts: an eviction is always tried first.
   const force = progress.refusedAt !== undefined && progress.refusedAt >= forcedFrom;
-  return { do: force ? 'delete' : 'evict', graceSeconds };
+  // A refused pod is tried again when it may be forced, however long its back-off, and forced at once.
+  const triedAt = force ? -Infinity : Math.min(progress.retryAt, forcedFrom);
+  const startAt = Math.max(turnAt, triedAt, progress.notBefore);
+  if (now < startAt) return { do: 'wait', until: startAt === Infinity ? undefined : startAt };
+  return {
+    do: force ? 'delete' : 'evict',
+    graceSeconds: graceToSend(ownGrace, plan, policy, now),
+  };
 }
 
 function tierOpensAt(plan: Plan, policy: Policy): number {
@@ -102,7 +103,7 @@ function graceToSend(ownGrace: number, plan: Plan, policy: Policy, now: number):
 /**
  * The API server counts a new grace from the first deletion, the kubelet from when it sees it: a
  * grace of R given after e < R seconds ends on time, while one that the server finds already past
- * would kill at once, and so must wait for the last moment.
+ * would kill at once, and so must wait for the last moment. R in the whole seconds that are sent.
  */
 function stepOfTerminating(
   deletion: NonNullable<PodView['deletion']>,
@@ -114,10 +115,11 @@ function stepOfTerminating(
   if (plan.deadlineAt === undefined || endAt === undefined) return { do: 'wait', until: undefined };
   if (deletion.endsAt <= endAt || now >= plan.deadlineAt) return { do: 'wait', until: undefined };
   const sinceMs = now - (deletion.endsAt - deletion.graceSeconds * 1000);
-  const leftMs = endAt - now;
-  if (sinceMs < leftMs) {
-    return { do: 'shorten', graceSeconds: Math.max(1, Math.floor(leftMs / 1000)) };
-  }
+  const graceSeconds = Math.floor((endAt - now) / 1000);
+  if (graceSeconds >= 1 && sinceMs < graceSeconds * 1000) return { do: 'shorten', graceSeconds };
   const lastCallAt = endAt - LAST_CALL_MS;
-  return now < lastCallAt ? { do: 'wait', until: lastCallAt } : { do: 'shorten', graceSeconds: 1 };
+  if (now < lastCallAt) return { do: 'wait', until: lastCallAt };
+  // A second is the shortest, and begins no earlier than now.
+  const isShortest = deletion.graceSeconds <= 1 || deletion.endsAt <= now + 1000;
+  return isShortest ? { do: 'wait', until: undefined } : { do: 'shorten', graceSeconds: 1 };
 }

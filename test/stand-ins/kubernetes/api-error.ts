@@ -32,8 +32,9 @@ export class ApiError extends Error {
     message: string,
     details?: StatusDetails,
     metadata: StatusBody['metadata'] = {},
+    cause?: Error,
   ) {
-    super(message);
+    super(message, { cause });
     this.name = 'ApiError';
     this.status = {
       kind: 'Status',

@@ -4,7 +4,10 @@ import { pods } from './kinds.ts';
 import { withCondition, type Pod } from './objects.ts';
 import { readObject, type Cluster } from './registry.ts';
 
-export type Binding = { target?: { kind?: string; name?: string } };
+export type Binding = {
+  metadata?: { name?: string };
+  target?: { kind?: string; name?: string };
+};
 
 export function bind(
   cluster: Cluster,
@@ -12,6 +15,9 @@ export function bind(
   name: string,
   binding: Binding,
 ): StatusBody {
+  if (binding.metadata?.name !== name) {
+    throw badRequest('name in URL does not match name in Binding object');
+  }
   const nodeName = binding.target?.name ?? '';
   if (nodeName === '') throw badRequest('Binding "target.name" must be set');
   const pod = readObject(cluster, pods, namespace, name);

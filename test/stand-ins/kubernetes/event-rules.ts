@@ -1,4 +1,5 @@
 import type { Cause } from './api-error.ts';
+import { sameJson } from './json.ts';
 import { requireMicroTime } from './lease-rules.ts';
 import type { ApiObject, RecordedEvent } from './objects.ts';
 import type { Resource } from './resource.ts';
@@ -21,8 +22,10 @@ export const eventRules = {
     ...regardingFields('involvedObject'),
   },
 
-  validate(event) {
+  validate(event, current) {
     requireMicroTime('Event', event.eventTime);
+    if (current !== undefined)
+      return fixedFields.flatMap((field) => changed(field, event, current));
     // Those without eventTime are of the old recorder, of which less is asked.
     if (event.eventTime === undefined || event.eventTime === null) return [];
     const causes: Cause[] = [];
@@ -48,6 +51,26 @@ export const eventRules = {
     return causes;
   },
 } satisfies Partial<Resource<RecordedEvent>>;
+
+/** A series may be added; all else stays as it was told first. */
+const fixedFields = [
+  'regarding',
+  'related',
+  'reason',
+  'note',
+  'type',
+  'action',
+  'eventTime',
+] as const;
+
+function changed(
+  field: (typeof fixedFields)[number],
+  event: RecordedEvent,
+  current: RecordedEvent,
+): Cause[] {
+  if (sameJson(event[field], current[field])) return [];
+  return [invalidValue(field === 'note' ? 'message' : field, event[field], 'field is immutable')];
+}
 
 /** Creation through events.k8s.io/v1 asks for eventTime; core/v1 does not. */
 export function validateNewEvent(event: ApiObject): Cause[] {
@@ -87,12 +110,12 @@ export function eventFromCore(event: ApiObject): ApiObject {
 }
 
 function renamed(object: ApiObject, names: readonly (readonly [string, string])[]): ApiObject {
-  const changed: Record<string, unknown> = { ...object };
+  const result: Record<string, unknown> = { ...object };
   for (const [from, to] of names) {
-    if (changed[from] !== undefined) {
-      changed[to] = changed[from];
-      delete changed[from];
+    if (result[from] !== undefined) {
+      result[to] = result[from];
+      delete result[from];
     }
   }
-  return changed as ApiObject;
+  return result as ApiObject;
 }

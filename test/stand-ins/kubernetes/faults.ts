@@ -1,4 +1,5 @@
 import { ApiError, type StatusBody } from './api-error.ts';
+import { reviews } from './discovery.ts';
 import type { ApiRequest, Verb } from './request.ts';
 
 /** All that is given must hold. */
@@ -48,7 +49,8 @@ export type FaultTable = {
   clear(): void;
   /** The effects for one request, each counted as a hit. */
   take(request: ApiRequest): readonly Effect[];
-  isForbidden(attributes: Record<string, string>): boolean;
+  /** For an access review: whether a request with these attributes, else like the review, would be refused. */
+  isForbidden(attributes: Record<string, string>, review: ApiRequest): boolean;
 };
 
 type Entry = { readonly fault: Fault; hits: number };
@@ -67,6 +69,8 @@ export function createFaultTable(random: () => number): FaultTable {
       const effects: Effect[] = [];
       for (const entry of entries) {
         const { times = Infinity, share = 1, match = {}, effect } = entry.fault;
+        // Whoever may do nothing may still ask what he may do.
+        if (effect.kind === 'forbidden' && request.resource === reviews.plural) continue;
         if (entry.hits >= times || !matches(match, request)) continue;
         if (share < 1 && random() >= share) continue;
         entry.hits += 1;
@@ -74,9 +78,10 @@ export function createFaultTable(random: () => number): FaultTable {
       }
       return effects;
     },
-    isForbidden(attributes) {
+    isForbidden(attributes, review) {
       return [...entries].some(({ fault: { match = {}, effect } }) => {
         if (effect.kind !== 'forbidden') return false;
+        if (match.where !== undefined && !match.where(review)) return false;
         return matchesAttributes(match, {
           verb: attributes['verb'] ?? '',
           resource: attributes['resource'] ?? '',

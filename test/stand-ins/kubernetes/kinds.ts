@@ -36,6 +36,7 @@ export const namespaces: Resource<Namespace> = defineResource<Namespace>({
     const { metadata } = namespace;
     metadata.labels = { ...metadata.labels, 'kubernetes.io/metadata.name': metadata.name };
   },
+  deleting: (namespace) => ({ ...namespace, status: { phase: 'Terminating' } }),
 });
 
 export const nodes: Resource<Node> = defineResource<Node>({
@@ -188,6 +189,9 @@ export const volumeAttachments: Resource = defineResource({
   returnsDeleted: true,
   unconditionalUpdate: false,
   mergeRules: metadataMergeRules,
+  prepareCreate(attachment) {
+    attachment.status = { attached: false };
+  },
 });
 
 export const priorityClasses: Resource = defineResource({

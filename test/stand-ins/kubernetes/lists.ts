@@ -102,10 +102,11 @@ export function listPage(
   if (match === 'Exact' && Number(version) < cluster.store.currentRevision) {
     const revision = Number(version);
     const state = stateAt(cluster, resource, selection.namespace, revision);
-    if (state === undefined) {
+    if (state === undefined && !cluster.mutations.never410) {
       throw expired('The resourceVersion for the provided list is too old.');
     }
-    return cut(state.filter(selection.matches), revision, limit, selection);
+    const then = state ?? cluster.store.list(resource, selection.namespace);
+    return cut(then.filter(selection.matches), revision, limit, selection);
   }
   const found = currentState(cluster, resource, selection);
   // The cache answers version 0 as a whole, whatever the limit.

@@ -1,5 +1,5 @@
 import type { Cause } from './api-error.ts';
-import { isReady, type Node, type Taint } from './objects.ts';
+import type { Node, Taint } from './objects.ts';
 import type { Resource } from './resource.ts';
 import {
   forbiddenField,
@@ -16,8 +16,9 @@ export const nodeRules = {
   fields: { 'spec.unschedulable': (node) => String(node.spec.unschedulable ?? false) },
 
   prepareCreate(node) {
-    // Admission plugin TaintNodesByCondition; the node lifecycle controller takes it away again.
-    if (!isReady(node) && !node.spec.taints?.some((taint) => taint.key === notReadyTaint)) {
+    // Admission plugin TaintNodesByCondition, whatever the node says; the node lifecycle controller
+    // takes it away again.
+    if (!node.spec.taints?.some((taint) => taint.key === notReadyTaint)) {
       node.spec.taints = [
         ...(node.spec.taints ?? []),
         { key: notReadyTaint, effect: 'NoSchedule' },
@@ -56,7 +57,8 @@ function validateTaints(taints: readonly Taint[]): Cause[] {
   const causes: Cause[] = [];
   const seen = new Set<string>();
   for (const [at, taint] of taints.entries()) {
-    const field = `spec.taints[${at}]`;
+    // The real server says metadata here.
+    const field = `metadata.taints[${at}]`;
     if (typeof taint.key !== 'string' || taint.key === '') causes.push(required(`${field}.key`));
     else if (!isQualifiedName(taint.key)) {
       causes.push(
@@ -89,7 +91,7 @@ function validateTaints(taints: readonly Taint[]): Cause[] {
     if (seen.has(identity)) {
       causes.push({
         reason: 'FieldValueDuplicate',
-        message: `Duplicate value: ${JSON.stringify(taint)}`,
+        message: `Duplicate value: ${JSON.stringify(taint)}: taints must be unique by key and effect pair`,
         field,
       });
     }

@@ -101,7 +101,9 @@ function withoutDirectives(value: JsonObject): JsonObject {
 /** RFC 6902. What cannot be applied is 422 without an explanation, as the API server answers. */
 export function jsonPatch(target: JsonValue, operations: JsonValue): JsonValue {
   if (!Array.isArray(operations))
-    throw badRequest('error decoding patch: json: cannot unmarshal object');
+    throw badRequest(
+      'error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp',
+    );
   let document = structuredClone(target);
   for (const operation of operations) {
     if (!isJsonObject(operation)) throw badRequest('error decoding patch');
@@ -206,11 +208,8 @@ function index(part: string, length: number): number {
   return at;
 }
 
+/** `why` is for whoever debugs a test: the real server keeps it to itself. */
 function cannotApply(why: string): ApiError {
-  return new ApiError(
-    422,
-    'Invalid',
-    `the server rejected our request due to an error in our request: ${why}`,
-    {},
-  );
+  const message = 'the server rejected our request due to an error in our request';
+  return new ApiError(422, 'Invalid', message, {}, {}, new Error(why));
 }

@@ -134,6 +134,8 @@ function withDefaultTolerations(
 }
 
 function qualityOfService(spec: PodSpec): string {
-  const asks = spec.containers.some((container) => container.resources?.requests !== undefined);
+  // What is no list of containers is refused after this.
+  const containers = Array.isArray(spec.containers) ? spec.containers : [];
+  const asks = containers.some((container) => container.resources?.requests !== undefined);
   return asks ? 'Burstable' : 'BestEffort';
 }

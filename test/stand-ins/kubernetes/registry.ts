@@ -109,7 +109,9 @@ export function updateObject<T extends ApiObject>(
     if (options.createIfAbsent === undefined || !resource.createOnUpdate) {
       throw notFound(resource, name);
     }
-    const made = createObject(cluster, resource, namespace, options.createIfAbsent(), options);
+    const given = options.createIfAbsent();
+    const object = { ...given, metadata: { ...given.metadata, resourceVersion: '' } };
+    const made = createObject(cluster, resource, namespace, object, options);
     return { object: made, created: true };
   }
   const wanted = change(current);
@@ -156,7 +158,7 @@ export function removeObject<T extends ApiObject>(
   let last = object;
   if (plan !== 'now') {
     const metadata = { ...object.metadata, ...plan };
-    last = { ...object, metadata };
+    last = resource.deleting({ ...object, metadata });
     if (!dryRun) last = cluster.store.put(resource, last);
   }
   if (isHeld(last) || (last.metadata.deletionGracePeriodSeconds ?? 0) > 0) {
@@ -346,12 +348,9 @@ function requireSameObject<T extends ApiObject>(
   const version = wanted.metadata.resourceVersion;
   if (version === '' || version === '0') {
     if (!resource.unconditionalUpdate) {
-      throw invalid(resource, name, [
-        invalidValue(
-          'metadata.resourceVersion',
-          version === '' ? 0 : version,
-          'must be specified for an update',
-        ),
+      // Here the real server names the plural where it otherwise names the kind.
+      throw invalid({ ...resource, kind: resource.plural }, name, [
+        invalidValue('metadata.resourceVersion', 0, 'must be specified for an update'),
       ]);
     }
   } else if (version !== current.metadata.resourceVersion) throw staleVersion(resource, name);

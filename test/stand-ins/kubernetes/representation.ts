@@ -8,14 +8,19 @@ export type Form = 'full' | 'metadata';
 
 const metadataGroupVersion = 'meta.k8s.io/v1';
 
+const accepts = {
+  object: 'PartialObjectMetadata',
+  list: 'PartialObjectMetadataList',
+  watch: 'PartialObjectMetadata',
+} as const;
+
 /**
- * The first form of the Accept header that is offered here. `expected` is what a metadata-only
- * answer to this request is called.
+ * The form that the Accept header asks for. Its first clause that is JSON decides, even where its
+ * form does not fit the request and a later one would. `none` is for watches only.
  */
-export function negotiate(
-  accept: string,
-  expected: 'PartialObjectMetadata' | 'PartialObjectMetadataList',
-): Form {
+export function negotiate(accept: string, request: 'object' | 'list'): Form;
+export function negotiate(accept: string, request: 'watch'): Form | 'none';
+export function negotiate(accept: string, request: 'object' | 'list' | 'watch'): Form | 'none' {
   if (accept === '') return 'full';
   for (const clause of accept.split(',')) {
     const [type = '', ...parameters] = clause.split(';').map((part) => part.trim());
@@ -23,18 +28,19 @@ export function negotiate(
     const given = new Map(parameters.map((part) => part.split('=', 2) as [string, string]));
     const as = given.get('as');
     if (as === undefined) return 'full';
-    if (
-      as === expected &&
-      `${given.get('g') ?? ''}/${given.get('v') ?? ''}` === metadataGroupVersion
-    ) {
-      return 'metadata';
+    if (given.get('g') !== 'meta.k8s.io' || given.get('v') !== 'v1') continue;
+    if (as === accepts[request]) return 'metadata';
+    if (as === 'PartialObjectMetadataList' && request === 'watch') return 'none';
+    if (as === 'PartialObjectMetadata' || as === 'PartialObjectMetadataList') {
+      const is = request === 'list' ? 'a list' : 'not a list';
+      throw notAcceptable(`you requested ${as}, but the requested object is ${is}`);
     }
   }
-  throw new ApiError(
-    406,
-    'NotAcceptable',
-    'only the following media types are accepted: application/json, application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1',
-  );
+  throw notAcceptable('406: Not Acceptable\n\nAvailable representations: application/json');
+}
+
+function notAcceptable(message: string): ApiError {
+  return new ApiError(406, 'NotAcceptable', message);
 }
 
 // Objects are never changed in place, so what was printed once stays right.

@@ -35,6 +35,8 @@ export interface Resource<T extends ApiObject = ApiObject> {
   prepareCreate(object: T, nowMs: number): void;
   prepareUpdate(object: T, current: T, nowMs: number): void;
   validate(object: T, current: T | undefined): Cause[];
+  /** The object as it is shown once it is being deleted. */
+  deleting(object: T): T;
   /** The grace an object gets when it is deleted, in seconds; undefined: it goes at once. */
   graceSeconds(object: T, requestedSeconds: number | undefined): number | undefined;
 }
@@ -58,6 +60,7 @@ export function defineResource<T extends ApiObject>(
     prepareCreate() {},
     prepareUpdate() {},
     validate: () => [],
+    deleting: (object) => object,
     graceSeconds: () => undefined,
     ...given,
   };

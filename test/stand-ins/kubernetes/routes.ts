@@ -25,19 +25,19 @@ import type { ApiRequest } from './request.ts';
 import { invalidValue } from './validation.ts';
 import { parseWatchOptions, startWatch, type WatchSink } from './watch.ts';
 
-export type Answer =
-  | {
-      readonly kind: 'whole';
-      readonly status: number;
-      readonly headers: Readonly<Record<string, string>>;
-      readonly body: string;
-    }
-  | { readonly kind: 'watch'; start(sink: WatchSink): () => void };
+export type WholeAnswer = {
+  readonly kind: 'whole';
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+};
+
+export type Answer = WholeAnswer | { readonly kind: 'watch'; start(sink: WatchSink): () => void };
 
 export type RouteSettings = {
   readonly bookmarkIntervalMs: number;
   /** Whether a SelfSubjectAccessReview is answered with yes. */
-  readonly isAllowed: (attributes: Record<string, string>) => boolean;
+  readonly isAllowed: (attributes: Record<string, string>, request: ApiRequest) => boolean;
 };
 
 export const jsonHeaders = { 'content-type': 'application/json' };
@@ -97,19 +97,20 @@ async function routeResource(
   const { namespace, query } = request;
   switch (request.verb) {
     case 'get': {
-      const form = negotiate(accepted(request), 'PartialObjectMetadata');
+      const form = negotiate(accepted(request), 'object');
       await requireReached(cluster, query.get('resourceVersion'));
       const object = readObject(cluster, resource, namespace, nameOf(request));
       return text(200, printObject(endpoint, object, form));
     }
     case 'list': {
-      const form = negotiate(accepted(request), 'PartialObjectMetadataList');
+      const form = negotiate(accepted(request), 'list');
       const selection = parseSelection(resource, namespace, undefined, query);
       await requireReached(cluster, query.get('resourceVersion'));
       return text(200, printList(endpoint, listPage(cluster, resource, selection, query), form));
     }
     case 'watch': {
-      const form = negotiate(accepted(request), 'PartialObjectMetadata');
+      const form = negotiate(accepted(request), 'watch');
+      if (form === 'none') return { kind: 'watch', start: endAtOnce };
       const selection = parseSelection(resource, namespace, request.name, query);
       const { bookmarkIntervalMs } = settings;
       const options = parseWatchOptions(endpoint, selection, form, query, bookmarkIntervalMs);
@@ -117,12 +118,14 @@ async function routeResource(
       return { kind: 'watch', start: (sink) => startWatch(cluster, options, sink) };
     }
     case 'create': {
+      if (request.name !== undefined || (resource.namespaced && namespace === undefined)) {
+        throw notAllowed();
+      }
       const object = endpoint.accept(bodyAsObject(endpoint, request));
       if (endpoint.groupVersion === 'events.k8s.io/v1') {
         const causes = validateNewEvent(object);
         if (causes.length > 0) throw invalid(events, object.metadata.name, causes);
       }
-      if (resource.namespaced && namespace === undefined) throw noSuchResource();
       const made = createObject(cluster, resource, namespace, object, { dryRun: isDryRun(query) });
       return text(201, printObject(endpoint, made, 'full'));
     }
@@ -192,6 +195,12 @@ async function routeSubresource(
   }
 }
 
+/** The real server takes the form of a list for a watch, and then has nothing to say in it. */
+function endAtOnce(sink: WatchSink): () => void {
+  sink.end();
+  return () => {};
+}
+
 function replace(
   cluster: Cluster,
   endpoint: Endpoint,
@@ -205,7 +214,7 @@ function replace(
   if (given !== name) {
     throw badRequest(
       given === ''
-        ? 'name must be provided'
+        ? `the name of the object (${name} based on URL) was undeterminable: name must be provided`
         : `the name of the object (${given}) does not match the name on the URL (${name})`,
     );
   }
@@ -231,11 +240,7 @@ function patch(
 ): Answer {
   const type = header(request, 'content-type').split(';')[0]?.trim() ?? '';
   if (!patchTypes.includes(type)) {
-    throw new ApiError(
-      415,
-      'UnsupportedMediaType',
-      `the body of the request was in an unknown format - accepted media types include: ${patchTypes.join(', ')}`,
-    );
+    throw new ApiError(415, 'UnsupportedMediaType', '415: Unsupported Media Type', {});
   }
   const { resource } = endpoint;
   const changes = parseBody(request);
@@ -248,7 +253,13 @@ function patch(
     if (!isJsonObject(patched) || !isJsonObject(patched['metadata'])) {
       throw badRequest('the patched object is no object');
     }
-    return endpoint.accept(completed(resource, structuredClone(patched)));
+    const wanted = endpoint.accept(completed(resource, structuredClone(patched)));
+    if (wanted.metadata.uid !== current.metadata.uid) {
+      throw invalid(resource, current.metadata.name, [
+        invalidValue('metadata.uid', wanted.metadata.uid, 'field is immutable'),
+      ]);
+    }
+    return wanted;
   };
   const updated = updateObject(cluster, resource, request.namespace, nameOf(request), change, {
     part,
@@ -396,7 +407,7 @@ function review(settings: RouteSettings, request: ApiRequest): Answer {
   const body = parseBody(request);
   const spec = isJsonObject(body) && isJsonObject(body['spec']) ? body['spec'] : {};
   const attributes = spec['resourceAttributes'] ?? spec['nonResourceAttributes'] ?? {};
-  const allowed = settings.isAllowed(attributes as Record<string, string>);
+  const allowed = settings.isAllowed(attributes as Record<string, string>, request);
   return json(201, {
     kind: reviews.kind,
     apiVersion: reviews.groupVersion,
@@ -473,10 +484,10 @@ function header(request: ApiRequest, name: string): string {
   return Array.isArray(value) ? value.join(',') : (value ?? '');
 }
 
-function text(status: number, body: string): Answer {
+function text(status: number, body: string): WholeAnswer {
   return { kind: 'whole', status, headers: jsonHeaders, body };
 }
 
-export function json(status: number, body: object): Answer {
+export function json(status: number, body: object): WholeAnswer {
   return text(status, JSON.stringify(body));
 }

@@ -108,10 +108,12 @@ export class Listener {
       }
       answer = await this.handler.answer(request);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      answer = json(error.code, error.status);
-      if (answer.kind === 'whole')
-        answer = { ...answer, headers: { ...answer.headers, ...error.headers } };
+      if (!(error instanceof ApiError)) {
+        // A fault of the stand-in itself: whoever waits is told, and the test run fails on the rest.
+        response.writeHead(500).end(String(error));
+        throw error;
+      }
+      answer = { ...json(error.code, error.status), headers: { ...jsonHeaders, ...error.headers } };
     }
     if (resetAfter) {
       message.socket.resetAndDestroy();

@@ -114,7 +114,8 @@ export async function startKubernetesStandIn(
   const listeners = new Set<(served: ServedRequest) => void>();
   const settings = {
     bookmarkIntervalMs: options.bookmarkIntervalMs ?? 60_000,
-    isAllowed: (attributes: Record<string, string>) => !faults.isForbidden(attributes),
+    isAllowed: (attributes: Record<string, string>, request: ApiRequest) =>
+      !faults.isForbidden(attributes, request),
   };
 
   const served = new Listener({

@@ -1,4 +1,4 @@
-import { expired, invalid, type StatusBody } from './api-error.ts';
+import { ApiError, expired, invalid, type StatusBody } from './api-error.ts';
 import type { Endpoint } from './endpoint.ts';
 import { parseVersion, type Selection } from './lists.ts';
 import type { Cluster } from './registry.ts';
@@ -56,12 +56,22 @@ export function parseWatchOptions(
     endpoint,
     selection,
     form,
-    revision: parseVersion(query.get('resourceVersion')),
+    revision: versionOf(query.get('resourceVersion')),
     bookmarks: isTrue(query.get('allowWatchBookmarks')),
     initialEvents: isTrue(sendInitialEvents),
     timeoutMs: 1000 * (seconds > 0 ? seconds : defaultTimeoutSeconds * (1 + Math.random())),
     bookmarkIntervalMs,
   };
+}
+
+/** What is no version is 400 for a list, but 500 for a watch. */
+function versionOf(text: string | null): number {
+  try {
+    return parseVersion(text);
+  } catch (error) {
+    if (error instanceof ApiError) throw new ApiError(500, undefined, error.message);
+    throw error;
+  }
 }
 
 export function isTrue(value: string | null): boolean {

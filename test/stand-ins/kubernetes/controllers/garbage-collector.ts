@@ -95,6 +95,7 @@ export function namespaceController(cluster: Cluster, emptyAfterMs: number): Con
         }
         return;
       }
+      if (!isOver(deletionTimestamp)) return;
       for (const { resource, object } of contents(name)) {
         if (object.metadata.deletionTimestamp !== undefined) continue;
         removeObject(cluster, resource, name, object.metadata.name, {});

@@ -15,10 +15,19 @@ export async function runController(
 ): Promise<{ readonly controller: Controller; readonly queue: Queue }> {
   queues += 1;
   const queue = await world.queues.createQueue(`interruptions-${queues}`);
+  return { controller: await runControllerOn(world, queue, env), queue };
+}
+
+/** The same with a queue that is there: another process's, say. */
+export async function runControllerOn(
+  world: World,
+  queue: Queue,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Controller> {
   const controller = await world.startController({ env: { QUEUE_URL: queue.url, ...env } });
   onTestFinished(async () => {
     await controller.kill();
   });
   await controller.waitForLog('ready');
-  return { controller, queue };
+  return controller;
 }

@@ -326,9 +326,9 @@ function apiServerArgs(
     `--service-account-key-file=${join(folder, 'service-account.pub')}`,
     `--service-account-signing-key-file=${join(folder, 'service-account.key')}`,
     '--service-cluster-ip-range=10.0.0.0/24',
-    // TaintNodesByCondition would put not-ready on each new node, and nothing else takes it away
-    // where there is no controller manager.
-    `--disable-admission-plugins=ServiceAccount${options.controllerManager ? '' : ',TaintNodesByCondition'}`,
+    // TaintNodesByCondition puts not-ready on each new node, and the controller manager, if there is
+    // one, takes it away later. Nodes that are not Ready get the taint from that all the same.
+    '--disable-admission-plugins=ServiceAccount,TaintNodesByCondition',
     '--endpoint-reconciler-type=none',
     ...(options.audit
       ? [
@@ -416,7 +416,7 @@ function kubeconfig(url: string, ca: string, token: string): string {
   );
 }
 
-const readyLimitMs = 60_000;
+const readyLimitMs = 120_000;
 
 /** `certificate`: path of the file to trust; null trusts any. Absent while the server is making it. */
 async function untilAnswers(

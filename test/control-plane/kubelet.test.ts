@@ -80,10 +80,17 @@ describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
     expect(new Set(nodes.map(({ spec }) => spec.providerID)).size).toBe(30);
   });
 
-  it('leaves a node that is not Ready with its taint', async () => {
+  it('adds nodes that are not Ready, and the control plane taints them', async () => {
     await kubelet.addNode({ name: 'broken', ready: false });
-    const taints = (await getNode(controlPlane.api, 'broken')).spec.taints ?? [];
-    expect(taints.map(({ key }) => key)).toContain('node.kubernetes.io/not-ready');
+    const keys = await eventually(async () => {
+      const { spec } = await getNode(controlPlane.api, 'broken');
+      return spec.taints?.map(({ key }) => key);
+    });
+    expect(keys).toContain('node.kubernetes.io/not-ready');
+    await kubelet.setReady('broken', true);
+    await eventually(
+      async () => (await getNode(controlPlane.api, 'broken')).spec.taints === undefined,
+    );
   });
 
   it('makes bound pods Running and Ready', async () => {

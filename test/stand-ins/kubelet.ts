@@ -176,15 +176,17 @@ export class Kubelet {
 
   async addNodes(specs: readonly NodeSpec[]): Promise<NodeObject[]> {
     for (const { name } of specs) this.machines.set(name, { name, on: true });
-    await mapLimited(specs, 24, async (spec) => this.api.create('/api/v1/nodes', nodeObject(spec)));
+    const created = await mapLimited(specs, 24, async (spec) =>
+      this.api.create('/api/v1/nodes', nodeObject(spec)),
+    );
     if (this.options.leaseRenewSeconds !== undefined) {
       await mapLimited(specs, 24, async ({ name }) => this.renewLease(name));
     }
-    const names = new Set(specs.filter(({ ready }) => ready !== false).map(({ name }) => name));
-    await this.untilTaintsSettle(names);
-    const nodes = await this.api.list<NodeObject>('/api/v1/nodes');
-    const byName = new Map(nodes.map((node) => [node.metadata.name, node]));
-    return specs.map(({ name }) => byName.get(name)).filter((node) => node !== undefined);
+    const tainted = created.filter(
+      (node, index) => hasNotReadyTaint(node) && specs[index]?.ready !== false,
+    );
+    if (tainted.length === 0) return created;
+    return this.untilTaintsSettle(specs.map(({ name }) => name));
   }
 
   /** Deletes the Node object, as the cloud provider does after the machine has gone, and turns it off. */
@@ -506,23 +508,37 @@ export class Kubelet {
     }
   }
 
-  private async untilTaintsSettle(names: ReadonlySet<string>): Promise<void> {
+  /** Where admission puts `not-ready` on new nodes, the controller manager takes it away. */
+  private async untilTaintsSettle(names: readonly string[]): Promise<NodeObject[]> {
     const deadline = performance.now() + 60_000;
     for (;;) {
+      const begun = performance.now();
       const nodes = await this.api.list<NodeObject>('/api/v1/nodes');
-      const tainted = nodes.filter(
-        ({ metadata, spec }) =>
-          names.has(metadata.name) && spec.taints?.some(({ key }) => key === notReady),
+      const byName = new Map(nodes.map((node) => [node.metadata.name, node]));
+      const ours = names.map((name) => byName.get(name)).filter((node) => node !== undefined);
+      const tainted = ours.filter(
+        (node) =>
+          hasNotReadyTaint(node) &&
+          node.status?.conditions?.some(
+            ({ type, status }) => type === 'Ready' && status === 'True',
+          ),
       );
-      if (tainted.length === 0) return;
+      if (tainted.length === 0) return ours;
       if (performance.now() > deadline) {
         throw new Error(
-          `still not-ready: ${tainted.map(({ metadata }) => metadata.name).join(', ')}`,
+          `${tainted.length} nodes are still not-ready, ${tainted[0]?.metadata.name} first`,
         );
       }
-      await delay(50, undefined, { signal: this.stopped.signal });
+      // A list of many nodes is dear: at most a tenth of the server's time goes into asking.
+      await delay(50 + 10 * (performance.now() - begun), undefined, {
+        signal: this.stopped.signal,
+      });
     }
   }
+}
+
+function hasNotReadyTaint(node: NodeObject): boolean {
+  return node.spec.taints?.some(({ key }) => key === notReady) ?? false;
 }
 
 /** An instance ID of the right shape: the number in its last digits, or random. */
@@ -547,6 +563,9 @@ function nodeObject(spec: NodeSpec): NodeObject {
         'kubernetes.io/hostname': name,
         'kubernetes.io/os': 'linux',
         'kubernetes.io/arch': 'amd64',
+        // Without these the controller manager adds them, and so writes to each new node.
+        'beta.kubernetes.io/os': 'linux',
+        'beta.kubernetes.io/arch': 'amd64',
         'topology.kubernetes.io/zone': zone,
         'topology.kubernetes.io/region': zone.slice(0, -1),
         ...spec.labels,

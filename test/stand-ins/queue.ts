@@ -112,6 +112,7 @@ type QueueState = {
   readonly name: string;
   readonly emulatorUrl: string;
   readonly events: QueueEvent[];
+  readonly sent: Set<string>;
   /** Of every receive: its message. */
   readonly handles: Map<string, string>;
   /** Of every message: the handle of its latest receive. */
@@ -176,15 +177,17 @@ export async function startQueueService(
         return { answer, count: asList(input['Entries']).length };
       }
       case 'SendMessage': {
+        const at = Date.now();
         const answer = await call(input);
-        if (answer.status === 200) noteSent(queue, parse(answer.body)['MessageId']);
+        if (answer.status === 200) noteSent(queue, String(parse(answer.body)['MessageId']), at);
         return { answer, count: 1 };
       }
       case 'SendMessageBatch': {
+        const at = Date.now();
         const answer = await call(input);
         if (answer.status === 200) {
           const sent = asList(parse(answer.body)['Successful']);
-          for (const entry of sent) noteSent(queue, asJson(entry)['MessageId']);
+          for (const entry of sent) noteSent(queue, String(asJson(entry)['MessageId']), at);
         }
         return { answer, count: asList(input['Entries']).length };
       }
@@ -238,6 +241,7 @@ export async function startQueueService(
       name,
       emulatorUrl: String(parse(answer.body)['QueueUrl']),
       events: [],
+      sent: new Set(),
       handles: new Map(),
       newest: new Map(),
       deleted: new Set(),
@@ -255,6 +259,7 @@ export async function startQueueService(
     body: string | object,
     delaySeconds = 0,
   ): Promise<string> => {
+    const at = Date.now();
     const answer = await callEmulator(emulator, 'SendMessage', {
       QueueUrl: queue.emulatorUrl,
       MessageBody: typeof body === 'string' ? body : JSON.stringify(body),
@@ -262,7 +267,7 @@ export async function startQueueService(
     });
     if (answer.status !== 200) throw new Error(`cannot send to ${queue.name}: ${answer.body}`);
     const messageId = String(parse(answer.body)['MessageId']);
-    noteSent(queue, messageId);
+    noteSent(queue, messageId, at);
     void pump(emulator, queue);
     return messageId;
   };
@@ -420,6 +425,7 @@ async function receiveNow(
       }
       queue.handles.set(receiptHandle, messageId);
       queue.newest.set(messageId, receiptHandle);
+      noteSent(queue, messageId, at);
       append(queue.events, {
         at,
         messageId,
@@ -552,8 +558,11 @@ async function callBatch(
   return jsonAnswer(200, { ...body, Failed: [...asList(body['Failed']), ...failed] });
 }
 
-function noteSent(queue: QueueState, messageId: unknown): void {
-  append(queue.events, { at: Date.now(), messageId: String(messageId), type: 'sent' });
+/** Also called at a receive: a waiting client can have the message before its sender has the answer. */
+function noteSent(queue: QueueState, messageId: string, at: number): void {
+  if (queue.sent.has(messageId)) return;
+  queue.sent.add(messageId);
+  append(queue.events, { at, messageId, type: 'sent' });
 }
 
 async function inspect(emulator: Service, queue: QueueState): Promise<QueuedMessage[]> {

@@ -4,10 +4,14 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { describeOptions } from '../../src/options.ts';
 import { controllerEnvironment, startController } from '../harness/controller.ts';
+import { kubeconfigFor } from './kubeconfig.ts';
+
+// A limit for what has hung: each test starts a process or two.
+vi.setConfig({ testTimeout: 90_000 });
 
 const file = resolve('src/main.ts');
 const QUEUE_URL = 'http://127.0.0.1:9/123456789012/interruptions';
@@ -22,17 +26,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => rm(folder, { recursive: true }));
-
-function kubeconfigFor(server: string): string {
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    clusters: [{ name: 'test', cluster: { server, 'insecure-skip-tls-verify': true } }],
-    users: [{ name: 'test', user: { token: 'test' } }],
-    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
-    'current-context': 'test',
-  });
-}
 
 async function start(
   args: readonly string[],

@@ -669,6 +669,8 @@ export class NodeDrain {
       if (this.hasEnded()) return true;
       switch (result.outcome) {
         case 'recorded':
+          // News folded into the same write, after this, call for the drain to go on.
+          return this.journal.state !== 'draining';
         case 'gone':
         case 'refused':
           return true;

@@ -1,0 +1,72 @@
+import { expect, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
+import { Drains } from '../../src/drain/drains.ts';
+import type { Journal } from '../../src/plan/journal.ts';
+import { fold, type Change } from '../../src/plan/merge.ts';
+import {
+  at,
+  eventChange,
+  journalOf,
+  MACHINE,
+  nodeView,
+  policy,
+  rebalance,
+  spot,
+} from '../plan/samples.ts';
+
+const nothing = (): undefined => undefined;
+const unused = (): never => {
+  throw new Error('nothing here calls for this');
+};
+
+test('a drain goes on when news is folded into the very write that settles it', async () => {
+  const node = nodeView();
+  let journal: Journal | undefined = journalOf([eventChange(rebalance(0))]);
+  const settledFor: (readonly string[])[] = [];
+  const drains = new Drains(
+    {
+      pods: {
+        onNode: async () => ({ pods: [], resourceVersion: '1' }),
+        watch: async () => undefined,
+        read: unused,
+        evict: unused,
+        delete: unused,
+      },
+      volumes: { attachedTo: unused, volumeOf: unused },
+      hooks: { complete: unused, heartbeat: unused, describe: unused },
+      journals: {
+        journalOf: () => journal,
+        // As the record does it: what waits for a write in flight goes into the next one, together.
+        async apply(name, change) {
+          const isFirst = settledFor.length === 0;
+          if (change.type === 'settled') settledFor.push(change.asOf);
+          const changes: Change[] = [change, ...(isFirst ? [eventChange(spot(9))] : [])];
+          const verdicts = changes.map((each) => {
+            const folded = fold(journal, each, MACHINE, at(10));
+            journal = folded.journal;
+            return folded.verdict;
+          });
+          drains.follow(name, journal);
+          return { outcome: verdicts[0] ?? 'stale' };
+        },
+      },
+      nodeOf: () => node,
+      lifeSign: unused,
+      marksFirst: async () => undefined,
+      clock: { ...systemClock, now: () => at(10) },
+      report: { debug: nothing, info: nothing, warn: nothing, error: nothing },
+    },
+    {
+      ...policy(),
+      waitForVolumes: true,
+      loadBalancerDrainSeconds: 0,
+      self: undefined,
+    },
+  );
+
+  drains.follow(node.name, journal);
+
+  await expect.poll(() => drains.active).toBe(0);
+  expect(settledFor).toEqual([['rebalance'], ['rebalance', 'spot-interruption']]);
+  expect(journal.state).toBe('settled');
+});

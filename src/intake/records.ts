@@ -346,13 +346,12 @@ export class Records {
     ) {
       this.forget(before);
     }
+    // A Node may register before the cloud provider says which instance it is.
+    if (before?.instanceId !== after.instanceId) this.restore(after);
     const book = this.books.get(after.name);
-    if (after.instanceId === undefined || (book === undefined && after.journal === undefined)) {
-      if (before === undefined) this.restore(after);
+    if (after.instanceId === undefined || (book === undefined && after.journal === undefined))
       return;
-    }
     if (book?.writing === true) return;
-    if (before === undefined && after.journal === undefined) this.restore(after);
     if (after.journal !== undefined && after.journal !== book?.text) this.adopt(after);
     this.mendIfAmiss(after);
   }

@@ -183,10 +183,11 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
       metadata: { name: 'leased', namespace: 'kube-node-lease' },
       spec: { holderIdentity: 'leased', leaseDurationSeconds: 40, renewTime },
     });
-    expect(await edge.store.kubeletRenewedAt('leased', signal)).toBe(
-      Date.parse('2026-11-22T19:00:01.234Z'),
-    );
-    expect(await edge.store.kubeletRenewedAt('absent', signal)).toBeUndefined();
+    expect(await edge.store.kubeletRenewed('leased', signal)).toEqual({
+      outcome: 'at',
+      at: Date.parse('2026-11-22T19:00:01.234Z'),
+    });
+    expect(await edge.store.kubeletRenewed('absent', signal)).toEqual({ outcome: 'never' });
   });
 
   test('a token that is refused is read again from its file', async () => {

@@ -21,6 +21,7 @@ import {
 import { startKubelet, type Kubelet } from '../stand-ins/kubelet.ts';
 import { skipReason } from './binaries.ts';
 import { startControlPlane, type ControlPlane } from './control-plane.ts';
+import type { PodObject } from './objects.ts';
 
 const needs = skipReason(['etcd', 'kube-apiserver', 'kube-controller-manager']);
 
@@ -224,6 +225,41 @@ describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
       holderIdentity: node,
       renewTime: '2026-11-01T12:00:01.250000Z',
     });
+  });
+
+  it('renews Leases by itself, and reports last phases, where it is asked to', async () => {
+    const { api } = controlPlane;
+    const other = await startKubelet({ api, leaseRenewSeconds: 1, reportsLastPhase: true });
+    const phases: string[] = [];
+    const watch = new AbortController();
+    const watching = api.listAndWatch<PodObject>({
+      path: '/api/v1/pods?fieldSelector=metadata.name=reported',
+      signal: watch.signal,
+      onList: () => undefined,
+      onEvent: ({ type, object }) => phases.push(`${type} ${object.status?.phase}`),
+    });
+    try {
+      await other.addNode({ name: 'leased' });
+      const renewed = async () =>
+        (await getLease(api, 'leased', 'kube-node-lease'))?.spec?.renewTime ?? '';
+      const first = await renewed();
+      expect(first).toMatch(/^\d{4}-.*\.\d{6}Z$/);
+      await eventually(async () => (await renewed()) > first);
+      await createPod(api, {
+        name: 'reported',
+        node: 'leased',
+        behaviour: { exitsAfterSeconds: 0 },
+      });
+      await eventually(() => other.record('reported').runningAt);
+      await evict(api, 'reported');
+      await eventually(() => phases.some((phase) => phase.startsWith('DELETED')));
+      expect(phases.slice(-2)).toEqual(['MODIFIED Succeeded', 'DELETED Succeeded']);
+      expect(kubelet.record('reported').runningAt).toBeUndefined();
+    } finally {
+      await other.stop();
+      watch.abort();
+      await watching;
+    }
   });
 
   it('runs pods of owners that the garbage collector knows', async () => {

@@ -198,6 +198,19 @@ describe('the Auto Scaling stand-in, as the client sees it', () => {
     expect(autoScaling.calls().map(({ status }) => status)).toEqual([400, 500, 403, 0]);
   });
 
+  it('can do as asked and never say so', async () => {
+    autoScaling.faults.add({ times: 1, fault: { kind: 'withhold-answer' } });
+    const command = new CompleteLifecycleActionCommand({
+      ...base,
+      LifecycleActionResult: 'CONTINUE',
+      LifecycleActionToken: action.token,
+    });
+    const waiting = client.send(command, { abortSignal: AbortSignal.timeout(200) });
+    await expect(waiting).rejects.toThrow(/abort/i);
+    expect(autoScaling.actions()).toMatchObject([{ result: 'CONTINUE' }]);
+    expect(autoScaling.calls()).toMatchObject([{ status: 0 }]);
+  });
+
   it('can be away', async () => {
     await autoScaling.goAway('refuse');
     await expect(heartbeat(action.token)).rejects.toMatchObject({ code: 'ECONNREFUSED' });

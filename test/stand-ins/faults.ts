@@ -3,8 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 /**
  * What goes wrong with a request. `error`: answered so, without effect. `lose-request`: the
- * connection is cut before the effect; `lose-answer`: after it. `hang`: no effect, no answer.
- * `delay`: all as usual, but later.
+ * connection is cut before the effect; `lose-answer`: after it. `hang`: no effect, no answer;
+ * `withhold-answer`: the effect, but no answer. `delay`: all as usual, but later.
  */
 export type Fault =
   | {
@@ -13,7 +13,7 @@ export type Fault =
       readonly code: string;
       readonly message?: string;
     }
-  | { readonly kind: 'lose-request' | 'lose-answer' | 'hang' }
+  | { readonly kind: 'lose-request' | 'lose-answer' | 'hang' | 'withhold-answer' }
   | { readonly kind: 'delay'; readonly delayMs: number };
 
 export type FaultRule<Action extends string> = {
@@ -77,6 +77,7 @@ export async function answerWithFault(
   }
   if (fault?.kind === 'delay') await delay(fault.delayMs);
   const answer = await effect();
+  if (fault?.kind === 'withhold-answer') return 0;
   if (fault?.kind === 'lose-answer') response.destroy();
   return send(response, answer);
 }

@@ -1,12 +1,17 @@
+import type { Timer } from '../clock.ts';
 import type { Journal } from '../plan/journal.ts';
 import { Departures } from './departures.ts';
 import { EvictionQueue } from './eviction-queue.ts';
 import { NodeDrain, type DrainPolicy, type DrainPorts } from './node-drain.ts';
 
+/** A drain that failed by a fault of ours is begun again after this long. */
+const AGAIN_AFTER_MS = 5000;
+
 /** One drain per node, begun, followed and ended by what the journals say. */
 export class Drains {
   private readonly drains = new Map<string, NodeDrain>();
   private readonly running = new Set<Promise<void>>();
+  private readonly again = new Map<string, Timer>();
   private readonly ports: DrainPorts;
   private readonly policy: DrainPolicy;
   private stopped = false;
@@ -46,6 +51,7 @@ export class Drains {
   async stop(): Promise<void> {
     this.stopped = true;
     this.ports.queue.close();
+    for (const timer of this.again.values()) timer.cancel();
     for (const drain of this.drains.values()) drain.stop();
     await Promise.all(this.running);
   }
@@ -53,15 +59,33 @@ export class Drains {
   private begin(nodeName: string, journal: Journal): void {
     const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
     this.drains.set(nodeName, drain);
+    let againAfterMs: number | undefined;
     const running = drain
       .run()
+      .then((end) => {
+        if (end === 'node gone') againAfterMs = 0;
+      })
       .catch((error: unknown) => {
         this.ports.report.error('drain failed', { node: nodeName, error });
+        againAfterMs = AGAIN_AFTER_MS;
       })
       .finally(() => {
         this.running.delete(running);
-        if (this.drains.get(nodeName) === drain) this.drains.delete(nodeName);
+        this.drains.delete(nodeName);
+        if (againAfterMs !== undefined) this.beginAgain(nodeName, againAfterMs);
       });
     this.running.add(running);
+  }
+
+  /** If the journal still calls for it: the Node may have come back while its hooks were completed. */
+  private beginAgain(nodeName: string, afterMs: number): void {
+    if (this.stopped || this.ports.nodeOf(nodeName) === undefined) return;
+    const timer = this.ports.clock.after(afterMs, () => {
+      this.again.delete(nodeName);
+      if (!this.drains.has(nodeName))
+        this.follow(nodeName, this.ports.journals.journalOf(nodeName));
+    });
+    this.again.get(nodeName)?.cancel();
+    this.again.set(nodeName, timer);
   }
 }

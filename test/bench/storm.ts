@@ -1,0 +1,195 @@
+import { parseArgs } from 'node:util';
+import { Pool } from 'undici';
+import type { NodeObject } from '../control-plane/objects.ts';
+import { eventually } from '../harness/eventually.ts';
+import { spotNotice } from '../harness/messages.ts';
+import { createPods } from '../harness/workloads.ts';
+import { startWorld, worldSkipReason, type World } from '../harness/world.ts';
+import { instanceId } from '../stand-ins/kubelet.ts';
+
+// Notices for many nodes at once, and for one node of a quiet cluster, through the built bundle on
+// the real API server. Prints figures, beside what a bare client reaches in the same run.
+
+const interruptionKey = 'node-termination-controller/interruption';
+
+const { values } = parseArgs({
+  options: {
+    nodes: { type: 'string', default: '1000' },
+    'pods-per-node': { type: 'string', default: '10' },
+    quiet: { type: 'string', default: '20' },
+    file: { type: 'string' },
+  },
+});
+const nodeCount = Number(values.nodes);
+const podsPerNode = Number(values['pods-per-node']);
+const quietCount = Number(values.quiet);
+
+const reason = worldSkipReason();
+if (reason !== undefined) throw new Error(reason);
+
+const world = await startWorld();
+try {
+  const names = Array.from({ length: nodeCount + quietCount }, (_, i) => `node-${i}`);
+  await world.kubelet.addNodes(names.map((name, i) => ({ name, instanceId: instanceId(i + 1) })));
+  const storm = names.slice(quietCount);
+  await ceiling(world, storm);
+  await createPods(
+    world.api,
+    storm.flatMap((node, i) =>
+      Array.from({ length: podsPerNode }, (_, k) => ({
+        name: `pod-${i}-${k}`,
+        node,
+        graceSeconds: 2,
+      })),
+    ),
+  );
+  await eventually(
+    () =>
+      world.kubelet.records().filter(({ runningAt }) => runningAt !== undefined).length >=
+      storm.length * podsPerNode,
+    { timeoutMs: 300_000, intervalMs: 500 },
+  );
+  const controller = await world.startController({
+    ...(values.file !== undefined && { file: values.file, args: [] }),
+    env: { LOG_LEVEL: 'info' },
+  });
+  await controller.waitForLog('ready', { timeoutMs: 60_000 });
+  await quiet(world, names.slice(0, quietCount)).catch((e: unknown) => {
+    for (const l of controller.log.slice(0, 40)) console.log(l.text);
+    throw e;
+  });
+  await stormOf(world, storm, controller.pid);
+  console.log('exit', await controller.stop());
+} finally {
+  await world.stop();
+}
+
+/** What a bare client needs to mark as many nodes with the same patch: 64 at a time, nothing else. */
+async function ceiling({ api }: World, nodes: readonly string[]): Promise<void> {
+  const { url, ca, token } = api.connection;
+  const pool = new Pool(url, { connections: 64, connect: { ca } });
+  const patch = (body: object) => async (name: string) => {
+    const response = await pool.request({
+      method: 'PATCH',
+      path: `/api/v1/nodes/${name}`,
+      headers: {
+        authorization: `Bearer ${token}`,
+        'content-type': 'application/merge-patch+json',
+      },
+      body: JSON.stringify(body),
+    });
+    await response.body.dump();
+    if (response.statusCode !== 200) throw new Error(`the bare client got ${response.statusCode}`);
+  };
+  const startedAt = performance.now();
+  await Promise.all(
+    nodes.map(
+      patch({
+        metadata: { annotations: { 'bare-client': 'x'.repeat(500) }, labels: { bare: 'true' } },
+      }),
+    ),
+  );
+  const seconds = (performance.now() - startedAt) / 1000;
+  console.log(`bare client: ${nodes.length} nodes patched in ${seconds.toFixed(2)} s`);
+  await Promise.all(
+    nodes.map(
+      patch({ metadata: { annotations: { 'bare-client': null }, labels: { bare: null } } }),
+    ),
+  );
+  await pool.close();
+}
+
+/** Resolves the moment each node bears our label, by name (ms of performance.now). */
+function marksOf(world: World, signal: AbortSignal): Map<string, number> {
+  const marks = new Map<string, number>();
+  const see = (node: NodeObject): void => {
+    const marked = node.metadata.labels?.[interruptionKey] !== undefined;
+    if (marked && !marks.has(node.metadata.name)) marks.set(node.metadata.name, performance.now());
+  };
+  void world.api.listAndWatch<NodeObject>({
+    path: `/api/v1/nodes?labelSelector=${encodeURIComponent(interruptionKey)}`,
+    onList: (nodes) => nodes.forEach(see),
+    onEvent: ({ object }) => see(object),
+    signal,
+  });
+  return marks;
+}
+
+async function quiet(world: World, nodes: readonly string[]): Promise<void> {
+  const watching = new AbortController();
+  const marks = marksOf(world, watching.signal);
+  const latencies: number[] = [];
+  for (const node of nodes) {
+    const startedAt = performance.now();
+    await world.queue.send(spotNotice({ instanceId: instanceOf(node) }));
+    await eventually(() => marks.has(node), { intervalMs: 2 });
+    latencies.push((marks.get(node) ?? Number.NaN) - startedAt);
+  }
+  watching.abort();
+  console.log(`one notice, quiet controller: ${summary(latencies)} ms from sending to the mark`);
+  await eventually(() => settledAll(world, nodes), { timeoutMs: 60_000, intervalMs: 200 });
+}
+
+async function stormOf(world: World, nodes: readonly string[], pid: number): Promise<void> {
+  const watching = new AbortController();
+  const marks = marksOf(world, watching.signal);
+  const before = await cpuSeconds(pid);
+  const startedAt = performance.now();
+  await world.queue.sendMany(nodes.map((node) => spotNotice({ instanceId: instanceOf(node) })));
+  const sentAt = performance.now();
+  await eventually(() => nodes.every((node) => marks.has(node)), { timeoutMs: 120_000 });
+  const latencies = nodes.map((node) => (marks.get(node) ?? Number.NaN) - startedAt);
+  console.log(
+    `storm: ${nodes.length} notices sent in ${((sentAt - startedAt) / 1000).toFixed(2)} s; marked after the first was sent: ${summary(latencies)} ms`,
+  );
+  watching.abort();
+  await eventually(() => world.kubelet.records().every(({ endedAt }) => endedAt !== undefined), {
+    timeoutMs: 180_000,
+    intervalMs: 100,
+  });
+  console.log(`all pods ended after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  await eventually(() => settledAll(world, nodes), { timeoutMs: 120_000, intervalMs: 500 });
+  console.log(`all nodes settled after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  console.log(
+    `controller: ${((await cpuSeconds(pid)) - before).toFixed(1)} CPU s, ${await residentMiB(pid)} MiB`,
+  );
+  console.log('queue', await world.queue.counts());
+}
+
+async function settledAll(world: World, nodes: readonly string[]): Promise<boolean> {
+  const wanted = new Set(nodes);
+  const all = await world.api.list<NodeObject>('/api/v1/nodes');
+  return all
+    .filter(({ metadata }) => wanted.has(metadata.name))
+    .every(
+      ({ metadata }) =>
+        metadata.annotations?.['node-termination-controller/journal']?.includes(
+          '"state":"settled"',
+        ) ?? false,
+    );
+}
+
+function instanceOf(node: string): string {
+  return instanceId(Number(node.slice('node-'.length)) + 1);
+}
+
+function summary(values: readonly number[]): string {
+  const sorted = values.toSorted((a, b) => a - b);
+  const at = (share: number): string =>
+    (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN).toFixed(
+      0,
+    );
+  return `median ${at(0.5)}, 99 % ${at(0.99)}, slowest ${at(1)}`;
+}
+
+async function cpuSeconds(pid: number): Promise<number> {
+  const { readFile } = await import('node:fs/promises');
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function residentMiB(pid: number): Promise<number> {
+  const { readFile } = await import('node:fs/promises');
+  const text = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(text)?.[1]) / 1024);
+}

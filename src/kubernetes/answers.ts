@@ -147,9 +147,16 @@ export function bodyAs<T extends object>(body: unknown): T | undefined {
   return typeof body === 'object' && body !== null ? (body as T) : undefined;
 }
 
-/** For callers that can only pass a failure on. */
-export function failureOf(what: string, answer: Answer): Error {
-  return new Error(`could not ${what}: ${failureText(answer)}`);
+/** A request without the result it was for. */
+export class ApiFailure extends Error {
+  /** As the server asked; undefined if it named none. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(what: string, answer: Answer) {
+    super(`could not ${what}: ${failureText(answer)}`);
+    this.name = 'ApiFailure';
+    this.retryAfterMs = answer.kind === 'failure' ? retryAfterMs(answer) : undefined;
+  }
 }
 
 function failureText(answer: Answer): string {

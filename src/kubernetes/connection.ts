@@ -12,7 +12,7 @@ import {
 import { exchange, type Exchanged, type ExchangeOptions } from './exchange.ts';
 
 export type ApiRequest = Readonly<{
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** Starts with a slash; its segments are encoded (`pathOf`). */
   path: string;
   query?: Readonly<Record<string, string>>;
@@ -69,7 +69,8 @@ export type ConnectOptions = Readonly<{
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5000;
-const LIMITS = { marks: 64, bulk: 64, bulkBesideMarks: 2, waiting: 20_000 };
+/** More at once make each take longer, and the server no faster. */
+const LIMITS = { marks: 32, bulk: 64, bulkBesideMarks: 2, waiting: 20_000 };
 /** The standing watches, one pod watch, and the lists they begin with. */
 const WATCH_CONNECTIONS = 16;
 /** Below the 90 s after which the API server closes an idle connection. */

@@ -1,7 +1,7 @@
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
 import { unlessAborted } from './abort.ts';
-import { bodyAs, failureOf, messageOf, retryAfterMs } from './answers.ts';
+import { ApiFailure, bodyAs, messageOf } from './answers.ts';
 import type { Answer, Connection } from './connection.ts';
 import { LineSplitter } from './lines.ts';
 
@@ -82,9 +82,9 @@ export async function listAll<T>(
       next = undefined;
       continue;
     }
-    if (answer.kind !== 'success') throw failureOf(`list ${feed.what}`, answer);
+    if (answer.kind !== 'success') throw new ApiFailure(`list ${feed.what}`, answer);
     const page = pageOf(answer.body);
-    if (page === undefined) throw failureOf(`list ${feed.what}`, answer);
+    if (page === undefined) throw new ApiFailure(`list ${feed.what}`, answer);
     for (const raw of page.items) {
       const item = feed.project(raw);
       if (item !== undefined) items.push(item);
@@ -187,7 +187,8 @@ export class ListWatch<T> {
       else await this.watchOnce(this.version);
     } catch (error) {
       if (signal.aborted) return;
-      await this.backOff(error instanceof Error ? error.message : String(error), undefined);
+      const message = error instanceof Error ? error.message : String(error);
+      await this.backOff(message, error instanceof ApiFailure ? error.retryAfterMs : undefined);
     }
   }
 
@@ -333,8 +334,7 @@ export class ListWatch<T> {
 
 function endOf(answer: Answer): WatchEnd {
   if (answer.kind === 'success') return { kind: 'ended' };
-  const { message } = failureOf('watch', answer);
-  if (answer.kind !== 'failure') return { kind: 'failed', message, retryAfterMs: undefined };
-  if (answer.status === 410) return { kind: 'lost', message };
-  return { kind: 'failed', message, retryAfterMs: retryAfterMs(answer) };
+  const { message, retryAfterMs } = new ApiFailure('watch', answer);
+  if (answer.kind === 'failure' && answer.status === 410) return { kind: 'lost', message };
+  return { kind: 'failed', message, retryAfterMs };
 }

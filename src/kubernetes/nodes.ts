@@ -11,7 +11,7 @@ import {
   type Taint,
 } from '../plan/node.ts';
 import type { Report } from '../report/report.ts';
-import { bodyAs, failureOf, writeFailure } from './answers.ts';
+import { bodyAs, ApiFailure, writeFailure } from './answers.ts';
 import { pathOf, type Answer, type Connection } from './connection.ts';
 import { ListWatch, type ApiObject, type Listed } from './list-watch.ts';
 import { parseSelector, type Selector } from './selector.ts';
@@ -329,7 +329,7 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
 }
 
 function notANode(name: string, answer: Answer): Extract<WriteAnswer, { outcome: 'unreachable' }> {
-  return { outcome: 'unreachable', message: failureOf(`read node ${name}`, answer).message };
+  return { outcome: 'unreachable', message: new ApiFailure(`read node ${name}`, answer).message };
 }
 
 function bodyOf(

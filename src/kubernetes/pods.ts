@@ -3,7 +3,7 @@ import type { PodKey, Pods, PodWatchListener } from '../drain/pods.ts';
 import { INTERRUPTION_KEY } from '../plan/node.ts';
 import type { PodView } from '../plan/pod.ts';
 import type { Report } from '../report/report.ts';
-import { bodyAs, evictionAnswer, failureOf } from './answers.ts';
+import { bodyAs, evictionAnswer, ApiFailure } from './answers.ts';
 import { pathOf, type Connection } from './connection.ts';
 import { listAll, ListWatch, type ApiObject, type Feed } from './list-watch.ts';
 
@@ -140,7 +140,7 @@ export function createPods({ connection, clock, report }: PodsOptions): Pods {
       if (answer.kind === 'failure' && answer.status === 404) return undefined;
       const raw = answer.kind === 'success' ? bodyAs<RawPod>(answer.body) : undefined;
       const pod = raw && projectPod(raw);
-      if (pod === undefined) throw failureOf(`read pod ${namespace}/${name}`, answer);
+      if (pod === undefined) throw new ApiFailure(`read pod ${namespace}/${name}`, answer);
       return pod;
     },
 

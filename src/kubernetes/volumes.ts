@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts';
 import type { Volumes } from '../drain/pods.ts';
 import { unlessAborted } from './abort.ts';
-import { bodyAs, failureOf } from './answers.ts';
+import { bodyAs, ApiFailure } from './answers.ts';
 import { pathOf, type Connection } from './connection.ts';
 import { listAll, type ApiObject, type Feed } from './list-watch.ts';
 
@@ -57,7 +57,8 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
       const path = pathOf('api', 'v1', 'namespaces', namespace, 'persistentvolumeclaims', claim);
       const answer = await connection.request({ method: 'GET', path, lane: 'bulk' }, signal);
       if (answer.kind === 'failure' && answer.status === 404) return undefined;
-      if (answer.kind !== 'success') throw failureOf(`read claim ${namespace}/${claim}`, answer);
+      if (answer.kind !== 'success')
+        throw new ApiFailure(`read claim ${namespace}/${claim}`, answer);
       const volume = bodyAs<{ spec?: { volumeName?: string } }>(answer.body)?.spec?.volumeName;
       return volume === '' ? undefined : volume;
     },

@@ -1,11 +1,12 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { connect, type ApiRequest, type Connection } from '../../src/kubernetes/connection.ts';
 import { ManualClock } from './manual-clock.ts';
 import { recordedReport } from './recorded-report.ts';
-import { startScriptedServer, type ScriptedServer } from './scripted-server.ts';
+import { startScriptedServer, type Call, type ScriptedServer } from './scripted-server.ts';
 
 const GET: ApiRequest = { method: 'GET', path: '/api/v1/nodes/a', lane: 'mark' };
 const BULK: ApiRequest = { ...GET, path: '/api/v1/pods', lane: 'bulk' };
@@ -82,14 +83,10 @@ describe('a request', () => {
   });
 
   test.each([
-    [
-      'plain text',
-      (call: Awaited<ReturnType<ScriptedServer['take']>>) => call.text(429, 'Too many requests'),
-    ],
+    ['plain text', (call: Call) => call.text(429, 'Too many requests')],
     [
       'what is only called JSON',
-      (call: Awaited<ReturnType<ScriptedServer['take']>>) =>
-        call.text(429, 'Too many requests', { 'content-type': 'application/json' }),
+      (call: Call) => call.text(429, 'Too many requests', { 'content-type': 'application/json' }),
     ],
   ])('that is answered with %s brings the text', async (_, respond) => {
     const connection = await connected();
@@ -412,6 +409,104 @@ describe('credentials', () => {
     expect(call.headers.authorization).toBe(`Basic ${btoa('me:pass')}`);
     call.json(200, {});
     await answer;
+  });
+});
+
+describe('TLS', () => {
+  const fixture = (name: string): string => join(import.meta.dirname, 'fixtures', name);
+  let secure: ScriptedServer;
+
+  beforeEach(async () => {
+    secure = await startScriptedServer({
+      key: await readFile(fixture('server.key')),
+      cert: await readFile(fixture('server.crt')),
+      ca: await readFile(fixture('ca.crt')),
+      requestCert: true,
+      rejectUnauthorized: true,
+    });
+    for (const name of ['ca.crt', 'client.crt', 'client.key']) {
+      await copyFile(fixture(name), join(folder, name));
+    }
+  });
+
+  afterEach(async () => {
+    await secure.stop();
+  });
+
+  /** With files beside the kubeconfig, named relative to it. */
+  async function securelyConnected(cluster: object = {}): Promise<Connection> {
+    const path = join(folder, 'config');
+    await writeFile(
+      path,
+      JSON.stringify({
+        'current-context': 'c',
+        clusters: [
+          {
+            name: 'c',
+            cluster: { server: secure.url, 'certificate-authority': 'ca.crt', ...cluster },
+          },
+        ],
+        users: [
+          { name: 'u', user: { 'client-certificate': 'client.crt', 'client-key': 'client.key' } },
+        ],
+        contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
+      }),
+    );
+    return connectTo(path);
+  }
+
+  async function answered(connection: Connection): Promise<Call> {
+    const answer = connection.request(GET, signal);
+    const call = await secure.take();
+    call.json(200, {});
+    expect(await answer).toMatchObject({ kind: 'success' });
+    return call;
+  }
+
+  test('shows the certificate of the client, on one connection for many requests', async () => {
+    const connection = await securelyConnected();
+    const { socket } = await answered(connection);
+    expect((socket as TLSSocket).getPeerCertificate().subject).toEqual({ O: 'edge', CN: 'client' });
+    for (let count = 0; count < 10; count++) await answered(connection);
+    expect(secure.connections()).toBeLessThanOrEqual(2);
+  });
+
+  test('trusts no server of another authority, and this one once the file names its own', async () => {
+    await copyFile(fixture('other-ca.crt'), join(folder, 'ca.crt'));
+    const connection = await securelyConnected();
+    expect(await connection.request(GET, signal)).toMatchObject({
+      kind: 'unanswered',
+      message: expect.stringMatching(/certificate/),
+      timedOut: false,
+    });
+    await copyFile(fixture('ca.crt'), join(folder, 'ca.crt'));
+    clock.advance(10_000);
+    await answered(connection);
+  });
+
+  test('a request under way when the files change is answered on its old connection', async () => {
+    const connection = await securelyConnected();
+    const early = connection.request({ ...GET, timeoutMs: 60_000 }, signal);
+    const earlyCall = await secure.take();
+    const authorities = [
+      await readFile(fixture('ca.crt')),
+      await readFile(fixture('other-ca.crt')),
+    ];
+    await writeFile(join(folder, 'ca.crt'), Buffer.concat(authorities));
+    clock.advance(10_000);
+    const later = await answered(connection);
+    expect(later.socket).not.toBe(earlyCall.socket);
+    earlyCall.json(200, {});
+    expect(await early).toMatchObject({ kind: 'success' });
+  });
+
+  test('checks the name that the kubeconfig gives to the server', async () => {
+    await answered(await securelyConnected({ 'tls-server-name': 'api.example.com' }));
+    const wrong = await securelyConnected({ 'tls-server-name': 'else.example.com' });
+    expect(await wrong.request(GET, signal)).toMatchObject({
+      kind: 'unanswered',
+      message: expect.stringContaining('else.example.com'),
+    });
   });
 });
 

@@ -153,6 +153,18 @@ describe('the list', () => {
     expect(told).toEqual(['list 5: a']);
   });
 
+  test('waits as long as an overloaded server asks', async () => {
+    const clock = new ManualClock();
+    await follow(clock);
+    (await takeList()).text(429, 'Too many requests', { 'retry-after': '20' });
+    await eventually(() => report.said.length > 0);
+    expect(clock.untilNext()).toBe(22_500);
+    clock.advance(22_500);
+    (await takeList()).json(200, list('5', ['a']));
+    await watchFrom('5');
+    expect(told).toEqual(['list 5: a']);
+  });
+
   test('that cannot be had is told to people once, and so is its success', async () => {
     await follow();
     for (let count = 0; count < 6; count++) (await takeList()).json(403, { message: 'no right' });

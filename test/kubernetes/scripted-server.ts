@@ -1,5 +1,6 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,12 +43,12 @@ export type ScriptedServer = {
   stop(): Promise<void>;
 };
 
-/** An HTTP server that answers nothing by itself. */
-export async function startScriptedServer(): Promise<ScriptedServer> {
+/** A server, of HTTPS if `tls` is given, that answers nothing by itself. */
+export async function startScriptedServer(tls?: ServerOptions): Promise<ScriptedServer> {
   const arrived: Call[] = [];
   const takers: ((call: Call) => void)[] = [];
   let connections = 0;
-  const server = createServer((request, response) => {
+  const take = (request: IncomingMessage, response: ServerResponse): void => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
@@ -56,14 +57,15 @@ export async function startScriptedServer(): Promise<ScriptedServer> {
       if (taker) taker(call);
       else arrived.push(call);
     });
-  });
+  };
+  const server = tls ? createTlsServer(tls, take) : createServer(take);
   server.on('connection', () => {
     connections++;
   });
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const url = `${tls ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const folder = await mkdtemp(join(tmpdir(), 'scripted-server-'));
   return {
     url,

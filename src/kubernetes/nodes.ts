@@ -264,14 +264,14 @@ export function createNodeStore({ connection, selector: text }: NodeStoreOptions
   }
 
   return {
-    async write(name, resourceVersion, patch, signal): Promise<WriteAnswer> {
+    async write(name, resourceVersion, patch, signal, lane): Promise<WriteAnswer> {
       const answer = await connection.request(
         {
           method: 'PATCH',
           path: pathOf('api', 'v1', 'nodes', name),
           body: bodyOf(resourceVersion, patch),
           contentType: 'application/merge-patch+json',
-          lane: 'mark',
+          lane,
         },
         signal,
       );

@@ -150,6 +150,7 @@ async function run(plane: ControlPlane): Promise<void> {
           annotations: { 'bench/journal': 'x'.repeat(600) },
         },
         signal,
+        'mark',
       ),
     );
     if (outcome !== 'written') throw new Error(`mark: ${outcome}`);

@@ -63,6 +63,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
         annotations: { 'node-termination-controller/journal': '{"version":1}' },
       },
       signal,
+      'mark',
     );
     expect(answer).toMatchObject({
       outcome: 'written',
@@ -90,6 +91,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
         annotations: { 'node-termination-controller/journal': null },
       },
       signal,
+      'mark',
     );
     expect(undone).toMatchObject({
       outcome: 'written',
@@ -109,6 +111,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
       node.resourceVersion,
       { taints: [] },
       signal,
+      'mark',
     );
     expect(answer).toMatchObject({ outcome: 'written', node: { taints: [] } });
   });
@@ -117,7 +120,13 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
     const node = await addNode('stale');
     await plane.api.patch('/api/v1/nodes/stale', { metadata: { labels: { a: 'b' } } });
     expect(
-      await edge.store.write('stale', node.resourceVersion, { unschedulable: true }, signal),
+      await edge.store.write(
+        'stale',
+        node.resourceVersion,
+        { unschedulable: true },
+        signal,
+        'mark',
+      ),
     ).toEqual({
       outcome: 'conflict',
     });
@@ -125,12 +134,18 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
     expect(read).toMatchObject({ outcome: 'found', node: { name: 'stale' } });
     if (read.outcome !== 'found') return;
     expect(
-      await edge.store.write('stale', read.node.resourceVersion, { unschedulable: true }, signal),
+      await edge.store.write(
+        'stale',
+        read.node.resourceVersion,
+        { unschedulable: true },
+        signal,
+        'mark',
+      ),
     ).toMatchObject({ outcome: 'written' });
   });
 
   test('no node: gone, for writing and for reading', async () => {
-    expect(await edge.store.write('absent', '1', { unschedulable: true }, signal)).toEqual({
+    expect(await edge.store.write('absent', '1', { unschedulable: true }, signal, 'mark')).toEqual({
       outcome: 'gone',
     });
     expect(await edge.store.read('absent', signal)).toEqual({ outcome: 'gone' });
@@ -144,6 +159,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
         node.resourceVersion,
         { taints: [{ key: 'a', effect: 'Wrong' }] },
         signal,
+        'mark',
       ),
     ).toMatchObject({ outcome: 'refused', status: 422, message: expect.stringContaining('Wrong') });
     expect(
@@ -152,6 +168,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
         node.resourceVersion,
         { annotations: { large: 'x'.repeat(300 * 1024) } },
         signal,
+        'mark',
       ),
     ).toMatchObject({ outcome: 'refused' });
     expect(
@@ -160,6 +177,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
         node.resourceVersion,
         { annotations: { huge: 'x'.repeat(4 * 1024 * 1024) } },
         signal,
+        'mark',
       ),
     ).toMatchObject({ outcome: 'refused', status: 413 });
   });
@@ -172,7 +190,13 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
     const node = await addNode('forbidden');
     expect(await other.store.read('forbidden', signal)).toMatchObject({ outcome: 'found' });
     expect(
-      await other.store.write('forbidden', node.resourceVersion, { unschedulable: true }, signal),
+      await other.store.write(
+        'forbidden',
+        node.resourceVersion,
+        { unschedulable: true },
+        signal,
+        'mark',
+      ),
     ).toMatchObject({ outcome: 'forbidden', message: expect.stringContaining('cannot patch') });
     await other.close();
   });
@@ -275,6 +299,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
               view.node.resourceVersion,
               { labels: { write: String(write) } },
               signal,
+              'mark',
             );
             if (answer.outcome === 'written') churned.nodes.learn(answer.node);
           }
@@ -312,7 +337,13 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
       // It may still answer what it has begun.
       await eventually(async () => !(await edge.store.ping(signal)));
       expect(
-        await edge.store.write('paused', node.resourceVersion, { unschedulable: true }, signal),
+        await edge.store.write(
+          'paused',
+          node.resourceVersion,
+          { unschedulable: true },
+          signal,
+          'mark',
+        ),
       ).toMatchObject({ outcome: 'unreachable' });
     } finally {
       plane.apiServer.resume();

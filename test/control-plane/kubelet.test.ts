@@ -25,12 +25,14 @@ import type { PodObject } from './objects.ts';
 
 const needs = skipReason(['etcd', 'kube-apiserver', 'kube-controller-manager']);
 
-// Timers fire late, never early; clocks of processes on one machine agree to a few milliseconds.
-const tolerance = { early: 20, late: 1500 };
+// Timers can fire a millisecond early by the wall clock. How late says how busy the machine is.
+const earlyMs = 5;
 
-function expectBetween(value: number | undefined, low: number, high: number): void {
-  expect(value).toBeGreaterThanOrEqual(low - tolerance.early);
-  expect(value).toBeLessThanOrEqual(high + tolerance.late);
+// The controller manager's watches come back only in steps of up to 30 s.
+const afterAnOutage = { timeoutMs: 120_000 };
+
+function expectNotBefore(value: number | undefined, earliest: number): void {
+  expect(value).toBeGreaterThanOrEqual(earliest - earlyMs);
 }
 
 describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
@@ -86,11 +88,12 @@ describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
     const keys = await eventually(async () => {
       const { spec } = await getNode(controlPlane.api, 'broken');
       return spec.taints?.map(({ key }) => key);
-    });
+    }, afterAnOutage);
     expect(keys).toContain('node.kubernetes.io/not-ready');
     await kubelet.setReady('broken', true);
     await eventually(
       async () => (await getNode(controlPlane.api, 'broken')).spec.taints === undefined,
+      afterAnOutage,
     );
   });
 
@@ -106,7 +109,7 @@ describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
     await runningPod({ name: 'unready', behaviour: { readyAfterSeconds: 'never' } });
     await eventually(() => kubelet.record('late').readyAt);
     const { runningAt = 0, readyAt = 0 } = kubelet.record('late');
-    expectBetween(readyAt, runningAt + 1000, runningAt + 1000);
+    expectNotBefore(readyAt, runningAt + 1000);
     expect(isReady(await getPod(controlPlane.api, 'late'))).toBe(true);
     expect(isReady(await getPod(controlPlane.api, 'unready'))).toBe(false);
   });
@@ -129,7 +132,8 @@ describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
     const record = await endOf('stubborn');
     const [deletion] = record.deletions;
     expect(record).toMatchObject({ end: 'killed', deletions: [{ graceSeconds: 3 }] });
-    expectBetween(record.endedAt, (deletion?.seenAt ?? 0) + 3000, (deletion?.seenAt ?? 0) + 3000);
+    expect(deletion?.killAt).toBe((deletion?.seenAt ?? 0) + 3000);
+    expectNotBefore(record.endedAt, deletion?.killAt ?? Infinity);
   });
 
   it('lets a pod go that exits earlier', async () => {
@@ -145,26 +149,25 @@ describe.skipIf(needs)('the kubelet stand-in', { meta: { needs } }, () => {
     const first = await eventually(() => kubelet.record('shortened').deletions[0]);
     // The server counts from the first deletion and would have it over by then.
     await eventually(() => Date.now() > first.seenAt + 2000);
-    await deletePod(controlPlane.api, 'shortened', { graceSeconds: 5 });
-    const record = await endOf('shortened');
-    const [, second] = record.deletions;
-    expect(record.deletions.map(({ graceSeconds }) => graceSeconds)).toEqual([600, 5]);
-    expect(record.end).toBe('killed');
-    expectBetween(record.endedAt, (second?.seenAt ?? 0) + 5000, (second?.seenAt ?? 0) + 5000);
-    expect(second?.killAt).toBeGreaterThan(Date.parse(second?.deletionTimestamp ?? '') + 1000);
+    await deletePod(controlPlane.api, 'shortened', { graceSeconds: 60 });
+    const second = await eventually(() => kubelet.record('shortened').deletions[1]);
+    expect(second).toMatchObject({ graceSeconds: 60, killAt: second.seenAt + 60_000 });
+    expect(second.killAt).toBeGreaterThan(Date.parse(second.deletionTimestamp) + 1000);
   });
 
-  it('gives two seconds at least, and ignores a longer grace', async () => {
+  it('kills after a shortened grace, two seconds at least, and ignores a longer one', async () => {
     await runningPod({ name: 'hasty', graceSeconds: 600 });
+    await evict(controlPlane.api, 'hasty');
+    await deletePod(controlPlane.api, 'hasty', { graceSeconds: 3 });
     await deletePod(controlPlane.api, 'hasty', { graceSeconds: 1 });
-    const [deletion] = await eventually(() => {
-      const { deletions } = kubelet.record('hasty');
-      return deletions.length > 0 && deletions;
-    });
     await deletePod(controlPlane.api, 'hasty', { graceSeconds: 300 });
     const record = await endOf('hasty');
-    expect(record.deletions.map(({ graceSeconds }) => graceSeconds)).toEqual([1]);
-    expectBetween(record.endedAt, (deletion?.seenAt ?? 0) + 2000, (deletion?.seenAt ?? 0) + 2000);
+    const last = record.deletions.at(-1);
+    // Those in between may have been seen as one.
+    expect(record.deletions.length).toBeLessThanOrEqual(3);
+    expect(last).toMatchObject({ graceSeconds: 1, killAt: (last?.seenAt ?? 0) + 2000 });
+    expect(record.end).toBe('killed');
+    expectNotBefore(record.endedAt, last?.killAt ?? Infinity);
   });
 
   it('knows of a pod that never ends, and of one whose object was forced away', async () => {

@@ -111,7 +111,8 @@ describe('the queue stand-in, as the SQS client sees it', () => {
 
   it('wakes a long poll as soon as a message comes', async () => {
     const polling = receive({ WaitTimeSeconds: 20 });
-    await eventually(() => service.requests('ReceiveMessage').length === 0);
+    await eventually(() => service.requests('ReceiveMessage').length === 1);
+    expect(service.requests('ReceiveMessage')).toMatchObject([{ status: undefined }]);
     await queue.send('text');
     expect(await polling).toHaveLength(1);
   });
@@ -157,7 +158,7 @@ describe('the queue stand-in, as the SQS client sees it', () => {
     });
     const abort = new AbortController();
     const polling = receive({}, { abortSignal: abort.signal });
-    await delay(50);
+    await eventually(() => service.requests('ReceiveMessage').length === 1);
     abort.abort();
     await expect(polling).rejects.toMatchObject({ name: 'AbortError' });
     await eventually(() => types(messageId).includes('returned'));

@@ -49,8 +49,8 @@ export type QueueRequest = {
   readonly action: string;
   /** Messages received or entries of a batch. */
   readonly count: number;
-  /** 0: no answer was sent. */
-  readonly status: number;
+  /** 0: no answer was sent; undefined: not yet, as of a long poll that waits. */
+  readonly status: number | undefined;
 };
 
 export type QueuedMessage = {
@@ -87,7 +87,7 @@ export type QueueService = {
   readonly faults: Faults<QueueAction>;
   /** Entries of batches that fail one by one, while the rest succeeds; undefined: none. */
   failEntries(test: ((messageId: string, action: QueueAction) => boolean) | undefined): void;
-  /** Requests of clients, oldest first. */
+  /** Requests of clients in the order of their arrival. */
   requests(action?: QueueAction): readonly QueueRequest[];
   createQueue(name: string, options?: QueueOptions): Promise<Queue>;
   goAway: HttpService['goAway'];
@@ -204,8 +204,15 @@ export async function startQueueService(
       .split('/')
       .at(-1);
     const queue = queues.get(name ?? '');
-    let count = 0;
-    const status = await answerWithFault(
+    const entry = {
+      at,
+      queue: name ?? '',
+      action,
+      count: 0,
+      status: undefined as number | undefined,
+    };
+    append(requests, entry);
+    entry.status = await answerWithFault(
       response,
       faults.next(action),
       async () => {
@@ -218,14 +225,13 @@ export async function startQueueService(
           );
         }
         const result = await handle(action, input, queue, response);
-        count = result.count;
+        entry.count = result.count;
         // Something may have become visible by it.
         void pump(emulator, queue);
         return result.answer;
       },
       (fault) => errorAnswer(fault.status, fault.code, fault.message ?? fault.code),
     );
-    append(requests, { at, queue: name ?? '', action, count, status });
   });
 
   const createOne = async (

@@ -7,7 +7,8 @@ import type {
   OwnerReference,
   PodObject,
 } from '../control-plane/objects.ts';
-import { behaviourAnnotation, type PodBehaviour } from '../stand-ins/kubelet.ts';
+import { behaviourAnnotation, type Kubelet, type PodBehaviour } from '../stand-ins/kubelet.ts';
+import { eventually } from './eventually.ts';
 
 export type PodSpec = {
   readonly name: string;
@@ -35,6 +36,15 @@ export async function createPods(api: ApiClient, specs: readonly PodSpec[]): Pro
 
 export async function createPod(api: ApiClient, spec: PodSpec): Promise<PodObject> {
   return api.create(`/api/v1/namespaces/${spec.namespace ?? 'default'}/pods`, podObject(spec));
+}
+
+/** Waits until their kubelet has started them. */
+export async function untilRunning(kubelet: Kubelet, pods: readonly PodObject[]): Promise<void> {
+  await eventually(() =>
+    pods.every(
+      ({ metadata: { uid = '' } }) => kubelet.records({ uid })[0]?.runningAt !== undefined,
+    ),
+  );
 }
 
 export async function createNamespace(api: ApiClient, name: string): Promise<void> {

@@ -1,12 +1,22 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import type { NodeObject } from '../control-plane/objects.ts';
+import { startApiFront } from '../harness/api-front.ts';
 import { findPod, getPod } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
-import { untilSettled } from '../harness/marks.ts';
+import { marksOf, untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice } from '../harness/messages.ts';
 import { removalsOf, type Removal } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import { budgetStatus, createBudget, createOwner, createPod } from '../harness/workloads.ts';
+import { watchVersions } from '../harness/versions.ts';
+import {
+  budgetStatus,
+  createBudget,
+  createOwner,
+  createPod,
+  createPods,
+  untilRunning,
+} from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
@@ -115,6 +125,56 @@ describe.skipIf(needs)('a budget that refuses', { meta: { needs } }, () => {
     expect(kubelet.records({ uid })).toMatchObject([{ end: 'exited' }]);
   });
 
+  it('that is contended does not make a pod count as gone', async () => {
+    const { api, kubelet } = world;
+    const node = 'contended';
+    const instance = instanceId();
+    await kubelet.addNode({ name: node, instanceId: instance });
+    const owner = await createOwner(api, 'ReplicaSet', { name: node });
+    const pods = await createPods(
+      api,
+      Array.from({ length: 10 }, (_, i) => ({
+        name: `${node}-${i}`,
+        node,
+        owner,
+        behaviour: exitsSoon,
+      })),
+    );
+    await untilRunning(kubelet, pods);
+    // What the server says when its own retries on the budget's status have come to nothing.
+    const conflicts = new Map<string, number>();
+    const front = await startApiFront(world, ({ method, path }) => {
+      const pod = /\/pods\/([^/]+)\/eviction$/.exec(path)?.[1];
+      const before = conflicts.get(pod ?? '') ?? 0;
+      if (method !== 'POST' || pod === undefined || before === 3) return undefined;
+      conflicts.set(pod, before + 1);
+      return {
+        kind: 'Status',
+        code: 409,
+        reason: 'Conflict',
+        message: `Operation cannot be fulfilled on poddisruptionbudgets.policy "${node}": the object has been modified`,
+      };
+    });
+    onTestFinished(() => front.stop());
+    const { queue } = await runController(world, { KUBECONFIG: front.kubeconfig });
+    const podWatch = await watchVersions(api, '/api/v1/namespaces/default/pods');
+    const nodeWatch = await watchVersions<NodeObject>(api, '/api/v1/nodes');
+
+    await queue.send(rebalance({ instanceId: instance }));
+    await untilSettled(api, node);
+    await Promise.all([podWatch.stop(), nodeWatch.stop()]);
+
+    expect([...conflicts.values()]).toEqual(pods.map(() => 3));
+    const settled = nodeWatch.of(node).find(({ object }) => isSettled(object));
+    for (const { metadata } of pods) {
+      expect(await removalsOf(world, metadata)).toMatchObject([
+        { by: 'eviction', status: 201, uid: metadata.uid },
+      ]);
+      const gone = podWatch.of(metadata.name).find(({ deleted }) => deleted);
+      expect(gone?.revision).toBeLessThan(settled?.revision ?? 0);
+    }
+  });
+
   it('holds a pod without a deadline; one of its name that comes up elsewhere is another pod', async () => {
     const { api, kubelet } = world;
     const node = 'moved-from';
@@ -162,6 +222,10 @@ async function createHeldPod(
   await createBudget(api, { name, matchLabels: labels, minAvailable: 1 });
   await eventually(async () => (await budgetStatus(api, name))?.currentHealthy === 1);
   return metadata.uid ?? '';
+}
+
+function isSettled(node: NodeObject): boolean {
+  return marksOf(node).journal?.state === 'settled';
 }
 
 function gapsOf(removals: readonly Removal[]): number[] {

@@ -8,7 +8,7 @@ import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
 import { watchVersions } from '../harness/versions.ts';
-import { createPod } from '../harness/workloads.ts';
+import { createPod, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import type { LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
@@ -37,8 +37,9 @@ describe.skipIf(needs)('interruptions of one instance', { meta: { needs } }, () 
     await kubelet.addNode({ name: node, instanceId: instance });
     await createPod(api, { name: 'merged-quick', node, behaviour: { exitsAfterSeconds: 0.5 } });
     // Only SIGKILL ends it.
-    await createPod(api, { name: 'merged-slow', node, graceSeconds: 60 });
-    await untilRunning(world, 'merged-slow');
+    await untilRunning(kubelet, [
+      await createPod(api, { name: 'merged-slow', node, graceSeconds: 60 }),
+    ]);
     const { queue } = await runController(world);
     const nodes = await watchVersions<NodeObject>(api, '/api/v1/nodes');
 
@@ -87,8 +88,9 @@ describe.skipIf(needs)('interruptions of one instance', { meta: { needs } }, () 
     const node = 'late';
     const instance = instanceId();
     await kubelet.addNode({ name: node, instanceId: instance });
-    await createPod(api, { name: 'late-slow', node, graceSeconds: 60 });
-    await untilRunning(world, 'late-slow');
+    await untilRunning(kubelet, [
+      await createPod(api, { name: 'late-slow', node, graceSeconds: 60 }),
+    ]);
     const { queue } = await runController(world);
 
     await queue.send(rebalance({ instanceId: instance }));
@@ -121,8 +123,9 @@ describe.skipIf(needs)('interruptions of one instance', { meta: { needs } }, () 
     const instance = instanceId();
     const pod = `${node}-pod`;
     await kubelet.addNode({ name: node, instanceId: instance });
-    await createPod(api, { name: pod, node, behaviour: { exitsAfterSeconds: 1 } });
-    await untilRunning(world, pod);
+    await untilRunning(kubelet, [
+      await createPod(api, { name: pod, node, behaviour: { exitsAfterSeconds: 1 } }),
+    ]);
     const { queue } = await runController(world);
     const action = beginAction(world, { group: node, instanceId: instance });
     const messages = {
@@ -144,10 +147,6 @@ describe.skipIf(needs)('interruptions of one instance', { meta: { needs } }, () 
     await expectOneCompletion(world, action, node);
   });
 });
-
-async function untilRunning({ kubelet }: World, pod: string): Promise<void> {
-  await eventually(() => kubelet.record(pod).runningAt !== undefined);
-}
 
 async function untilDeletions({ kubelet }: World, pod: string, count: number): Promise<void> {
   await eventually(() => kubelet.record(pod).deletions.length >= count);

@@ -6,7 +6,7 @@ import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import { createPod } from '../harness/workloads.ts';
+import { createPod, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
@@ -137,8 +137,7 @@ async function addNodeWithPod(
   const instance = instanceId();
   const pod = `${node}-pod`;
   await kubelet.addNode({ name: node, instanceId: instance });
-  await createPod(api, { name: pod, node, behaviour });
-  await eventually(() => kubelet.record(pod).runningAt !== undefined);
+  await untilRunning(kubelet, [await createPod(api, { name: pod, node, behaviour })]);
   return { node, instance, pod };
 }
 

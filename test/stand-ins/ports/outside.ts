@@ -1,0 +1,43 @@
+import type { Ports } from '../../../src/controller.ts';
+import { VirtualClock } from '../virtual-clock.ts';
+import { FakeCluster } from './cluster.ts';
+import { FakeAutoScaling, FakeLifecycleHooks } from './lifecycle-hooks.ts';
+import { Line } from './line.ts';
+import { FakeNodeIndex, FakeNodeStore } from './nodes.ts';
+import { FakePods, FakeVolumes } from './pods.ts';
+import { FakeQueue, FakeSqs } from './queue.ts';
+import { FakeReport } from './report.ts';
+
+/** All that lies outside of the flow, in virtual time: it outlives any process that uses it. */
+export class Outside {
+  readonly clock: VirtualClock;
+  readonly cluster: FakeCluster;
+  readonly sqs: FakeSqs;
+  readonly autoScaling: FakeAutoScaling;
+
+  constructor(seed = 1) {
+    this.clock = new VirtualClock(seed);
+    this.cluster = new FakeCluster(this.clock);
+    this.sqs = new FakeSqs(this.clock);
+    this.autoScaling = new FakeAutoScaling(this.clock);
+  }
+
+  /** The ports of one process. Its node index is filled. */
+  connect() {
+    const { clock, cluster } = this;
+    const line = new Line(clock);
+    return {
+      line,
+      clock,
+      queue: new FakeQueue(line, this.sqs),
+      nodes: new FakeNodeIndex(line, cluster),
+      store: new FakeNodeStore(line, cluster),
+      pods: new FakePods(line, cluster),
+      volumes: new FakeVolumes(line, cluster),
+      hooks: new FakeLifecycleHooks(line, this.autoScaling),
+      report: new FakeReport(() => clock.now()),
+    } satisfies Ports & { line: Line };
+  }
+}
+
+export type Connected = ReturnType<Outside['connect']>;

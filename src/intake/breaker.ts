@@ -29,7 +29,7 @@ export class Breaker {
 
   /** A request found nobody. */
   trip(message: string): void {
-    if (this.openSince !== undefined || this.stopping.signal.aborted) return;
+    if (this.openSince !== undefined || this.isStopping()) return;
     this.openSince = this.clock.now();
     this.report.error('API server unreachable', { reason: message });
     this.tell();
@@ -42,12 +42,27 @@ export class Breaker {
 
   private async probe(): Promise<void> {
     const { signal } = this.stopping;
-    while (!signal.aborted && !(await this.ping(signal))) await pause(this.clock, 1000, signal);
-    if (signal.aborted || this.openSince === undefined) return;
+    while (!(await this.answers())) await pause(this.clock, 1000, signal);
+    if (this.isStopping() || this.openSince === undefined) return;
     const seconds = (this.clock.now() - this.openSince) / 1000;
     this.openSince = undefined;
     this.report.info('API server answers again', { seconds });
     this.tell();
+  }
+
+  /** True, too, when there is nobody left to ask for: stopping cuts the ping short. */
+  private async answers(): Promise<boolean> {
+    if (this.isStopping()) return true;
+    try {
+      return await this.ping(this.stopping.signal);
+    } catch (error) {
+      if (this.isStopping()) return true;
+      throw error;
+    }
+  }
+
+  private isStopping(): boolean {
+    return this.stopping.signal.aborted;
   }
 
   private tell(): void {

@@ -17,12 +17,13 @@ export type WriteAnswer =
 
 /** Reads and writes of single Nodes. Never rejects but for the signal. */
 export interface NodeStore {
-  /** One PATCH that carries the resourceVersion. */
+  /** One PATCH that carries the resourceVersion. Marks go before everything else; what may wait is `bulk`. */
   write(
     name: string,
     resourceVersion: string,
     patch: NodePatch,
     signal: AbortSignal,
+    lane: 'mark' | 'bulk',
   ): Promise<WriteAnswer>;
   /** The Node as it is now (a consistent read). */
   read(
@@ -53,7 +54,10 @@ export interface NodeIndex {
   lastHeardAt(): number;
   /** A consistent list, now; resolves when the index holds it, rejects if the API server does not answer. */
   refresh(signal: AbortSignal): Promise<void>;
-  /** Each change, after the index holds it; `after` undefined: deleted. Returns the unsubscribe. */
+  /**
+   * Each change, after the index holds it; `after` undefined: deleted. A Node that replaces another of
+   * its name comes as a deletion and a new one. Returns the unsubscribe.
+   */
   subscribe(
     listener: (before: NodeView | undefined, after: NodeView | undefined) => void,
   ): () => void;

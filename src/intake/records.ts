@@ -1,6 +1,6 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
-import { isEmergency } from '../plan/interruption.ts';
-import { isOfMachine, readJournal, type Journal } from '../plan/journal.ts';
+import { interruptionOf, isEmergency } from '../plan/interruption.ts';
+import { isOfMachine, MAX_LIVE, readJournal, type Journal } from '../plan/journal.ts';
 import { machineOf, markWrite, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
 import { fold, type Change, type Verdict } from '../plan/merge.ts';
 import type { NodeView } from '../plan/node.ts';
@@ -28,6 +28,8 @@ type Book = {
   journal: Journal | undefined;
   /** Text of the annotation that `journal` was read from or written as. */
   text: string | undefined;
+  /** Emergencies that the Node refused to bear: in memory only, and part of every further write. */
+  refused: readonly Change[];
   waiting: Entry[];
   writing: boolean;
   /** Someone keeps taking our marks away: each mending waits longer. */
@@ -46,6 +48,8 @@ const MAX_MEND_DELAY_MS = 30_000;
 const EAGER_ATTEMPTS = 5;
 const CALM_AFTER_MS = 60_000;
 const OVERLOAD_DELAY_MS = 500;
+/** A proxy may ask for more than any deadline leaves. */
+const LONGEST_RETRY_AFTER_MS = 30_000;
 
 /**
  * The record on the Nodes: the one place that writes to them. Changes to one node are folded into
@@ -87,7 +91,7 @@ export class Records {
   start(): void {
     this.unsubscribe = this.nodes.subscribe((before, after) => this.observe(before, after));
     this.breaker.onChange((open) => {
-      if (!open) for (const name of this.books.keys()) this.mend(name);
+      if (!open) this.lookAtAll();
     });
     let resumed = 0;
     for (const node of this.nodes.all()) {
@@ -152,6 +156,7 @@ export class Records {
       book = {
         journal: undefined,
         text: undefined,
+        refused: [],
         waiting: [],
         writing: false,
         mendDelayMs: 0,
@@ -187,7 +192,7 @@ export class Records {
       this.writes -= 1;
       // What the watch told during the write was not looked at.
       const node = this.nodes.get(nodeName);
-      if (node !== undefined) this.mendIfAmiss(node);
+      if (node !== undefined) this.look(node);
       if (book.journal === undefined && book.waiting.length === 0 && !book.mendTimer) {
         this.books.delete(nodeName);
       }
@@ -202,30 +207,44 @@ export class Records {
   ): Promise<readonly RecordOutcome[]> {
     const all = (outcome: RecordOutcome): RecordOutcome[] => entries.map(() => outcome);
     const changes = entries.map(({ change }) => change);
+    const { refused } = book;
     const { signal } = this.stopping;
     for (let attempt = 0; ; attempt += 1) {
       const node = this.nodes.get(nodeName);
       if (node === undefined) return all({ outcome: 'gone' });
-      const write = markWrite(node, book.journal, changes, this.policy, this.clock.now());
+      const now = this.clock.now();
+      const write = markWrite(node, book.journal, [...refused, ...changes], this.policy, now);
       if (write === 'unrecordable') {
         return all(this.keepInMemory(node, book, changes, 'the journal would exceed its bounds'));
       }
       if (write.patch === undefined) {
         this.tellFindings(node, write.found);
+        book.refused = [];
         this.remember(nodeName, book, node.journal, write.journal);
-        return outcomesOf(write, node);
+        return outcomesOf(write, refused.length, node);
       }
-      const startedAt = this.clock.now();
-      const answer = await this.store.write(nodeName, node.resourceVersion, write.patch, signal);
-      this.learnLatency(this.clock.now() - startedAt);
+      const answer = await this.store.write(
+        nodeName,
+        node.resourceVersion,
+        write.patch,
+        signal,
+        changes.every(isBookkeeping) ? 'bulk' : 'mark',
+      );
+      this.learnLatency(this.clock.now() - now);
       if (answer.outcome !== 'forbidden') book.forbiddenSince = undefined;
       switch (answer.outcome) {
         case 'written':
           this.tellFindings(node, write.found);
+          book.refused = [];
           // Before the index tells its listeners, so that our own write is not news to us.
           this.remember(nodeName, book, answer.node.journal, write.journal);
           this.nodes.learn(answer.node);
-          return outcomesOf(write, answer.node);
+          // Deleted while the answer was on its way: nobody would tell us again.
+          if (this.nodes.get(nodeName)?.uid !== answer.node.uid) {
+            this.forget(answer.node);
+            return all({ outcome: 'gone' });
+          }
+          return outcomesOf(write, refused.length, answer.node);
         case 'conflict': {
           const read = await this.store.read(nodeName, signal);
           if (read.outcome === 'found') {
@@ -264,8 +283,13 @@ export class Records {
     let delayMs: number;
     switch (answer.outcome) {
       case 'overloaded':
-        delayMs = answer.retryAfterMs ?? Math.min(OVERLOAD_DELAY_MS * 2 ** attempt, 5000);
+        delayMs = Math.min(
+          answer.retryAfterMs ?? Math.min(OVERLOAD_DELAY_MS * 2 ** attempt, 5000),
+          LONGEST_RETRY_AFTER_MS,
+        );
         this.learnLatency(delayMs);
+        // Whoever was told the same is not to come back at the same moment.
+        delayMs *= 1 + this.clock.random() / 4;
         break;
       case 'forbidden':
         book.forbiddenSince ??= now;
@@ -304,18 +328,25 @@ export class Records {
     changes: readonly Change[],
     message: string,
   ): RecordOutcome {
-    this.report.error('recording refused', {
-      node: node.name,
-      instance: node.instanceId,
-      reason: message,
-    });
+    if (changes.some(({ type }) => type !== 'mended')) {
+      this.report.error('recording refused', {
+        node: node.name,
+        instance: node.instanceId,
+        reason: message,
+      });
+    }
     const machine = machineOf(node);
     if (machine === undefined) return { outcome: 'gone' };
+    const now = this.clock.now();
     let { journal } = book;
     for (const change of changes) {
-      const folded = fold(journal, change, machine, this.clock.now()).journal;
-      if (change.type !== 'event' || folded?.live.some(({ kind }) => isEmergency(kind)))
-        journal = folded;
+      if (change.type === 'event' && !isEmergency(interruptionOf(change.event, now).kind)) continue;
+      if (change.type === 'event' && book.refused.length >= MAX_LIVE) continue;
+      const folded = fold(journal, change, machine, now);
+      ({ journal } = folded);
+      if (change.type === 'event' && folded.verdict === 'recorded') {
+        book.refused = [...book.refused, change];
+      }
     }
     this.remember(node.name, book, book.text, journal);
     return { outcome: 'refused', message, journal };
@@ -338,22 +369,33 @@ export class Records {
       if (before !== undefined) this.forget(before);
       return;
     }
-    // Seen across a gap of the watch: another machine took over the name.
-    if (
-      before !== undefined &&
-      before.uid !== after.uid &&
-      before.instanceId !== after.instanceId
-    ) {
-      this.forget(before);
-    }
     // A Node may register before the cloud provider says which instance it is.
     if (before?.instanceId !== after.instanceId) this.restore(after);
-    const book = this.books.get(after.name);
-    if (after.instanceId === undefined || (book === undefined && after.journal === undefined))
-      return;
+    this.look(after);
+  }
+
+  /** The API server is back: what could not be written while it was away. */
+  private lookAtAll(): void {
+    for (const node of this.nodes.all()) {
+      const book = this.books.get(node.name);
+      if (book !== undefined) {
+        book.mendTimer?.cancel();
+        book.mendTimer = undefined;
+        book.mendedAt = -Infinity;
+      }
+      this.restore(node);
+      this.look(node);
+    }
+  }
+
+  /** Takes up what the Node bears, and mends what is amiss. */
+  private look(node: NodeView): void {
+    const book = this.books.get(node.name);
+    if (node.instanceId === undefined || (book === undefined && node.journal === undefined)) return;
+    // Looked at again when the write has ended.
     if (book?.writing === true) return;
-    if (after.journal !== undefined && after.journal !== book?.text) this.adopt(after);
-    this.mendIfAmiss(after);
+    if (node.journal !== undefined && node.journal !== book?.text) this.adopt(node);
+    this.mendIfAmiss(node);
   }
 
   private mendIfAmiss(node: NodeView): void {
@@ -362,7 +404,7 @@ export class Records {
     const write = markWrite(
       node,
       book.journal,
-      [{ type: 'mended' }],
+      [...book.refused, { type: 'mended' }],
       this.policy,
       this.clock.now(),
     );
@@ -375,9 +417,13 @@ export class Records {
     const machine = machineOf(node);
     const book = this.bookOf(node.name);
     if (read.outcome === 'read' && machine !== undefined) {
-      if (isOfMachine(read.journal, machine))
-        this.remember(node.name, book, node.journal, read.journal);
-      else if (book.journal === undefined || !isOfMachine(book.journal, machine)) {
+      if (isOfMachine(read.journal, machine)) {
+        const journal = book.refused.reduce<Journal | undefined>(
+          (known, change) => fold(known, change, machine, this.clock.now()).journal,
+          read.journal,
+        );
+        this.remember(node.name, book, node.journal, journal);
+      } else if (book.journal === undefined || !isOfMachine(book.journal, machine)) {
         this.remember(node.name, book, node.journal, undefined);
         this.mend(node.name);
       }
@@ -401,6 +447,9 @@ export class Records {
     if (this.clock.now() - entry.at >= DEPARTED_REMEMBERED_MS) return;
     const { journal } = entry;
     void this.apply(node.name, { type: 'restored', journal }).then((result) => {
+      if (result.outcome === 'recorded' || result.outcome === 'duplicate') {
+        entry.journal = undefined;
+      }
       if (result.outcome === 'recorded') {
         this.report.info('journal restored', { node: node.name, instance: node.instanceId });
       }
@@ -421,6 +470,7 @@ export class Records {
     if (book === undefined) return;
     book.mendTimer?.cancel();
     book.mendTimer = undefined;
+    book.refused = [];
     this.remember(node.name, book, undefined, undefined);
     if (!book.writing) this.books.delete(node.name);
   }
@@ -429,6 +479,8 @@ export class Records {
   private mend(nodeName: string): void {
     const book = this.books.get(nodeName);
     if (book === undefined || book.mendTimer !== undefined || this.isStopping) return;
+    // Looked at again when it closes.
+    if (this.breaker.isOpen) return;
     const now = this.clock.now();
     const delayMs = now - book.mendedAt > CALM_AFTER_MS ? 0 : book.mendDelayMs;
     book.mendDelayMs = Math.min(Math.max(1000, delayMs * 2), MAX_MEND_DELAY_MS);
@@ -463,6 +515,13 @@ export class Records {
   }
 }
 
-function outcomesOf(write: MarkWrite, node: NodeView): readonly RecordOutcome[] {
-  return write.verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
+/** Of the changes asked for, which come after so many that had been refused before. */
+function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly RecordOutcome[] {
+  const verdicts = write.verdicts.slice(before);
+  return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
+}
+
+/** What a drain notes of its own progress holds up neither marks nor other drains' evictions. */
+function isBookkeeping({ type }: Change): boolean {
+  return type === 'settled' || type === 'hook-completed' || type === 'hook-described';
 }

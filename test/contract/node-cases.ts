@@ -321,19 +321,23 @@ export const nodeCases: readonly ContractCase[] = [
     },
   },
   {
-    name: 'A new node is tainted not-ready until it is Ready',
+    name: 'A node that is not Ready is tainted until it is',
     async run(context) {
-      const { api, expect, eventually, makeNode, patch, paths } = context;
-      const status = { conditions: [{ type: 'Ready', status: 'False' as const }] };
-      const node = await makeNode('node', { status });
-      const path = `${paths.nodes}/${node.metadata.name}`;
-      expect(node.spec.taints).toContainEqual({ key: notReady, effect: 'NoSchedule' });
-      const ready = { status: { conditions: [{ type: 'Ready', status: 'True' }] } };
-      const answer = await patch(`${path}/status`, ready, 'strategic');
-      expect(answer.status).toBe(200);
-      await eventually('the taint is gone', async () => {
-        return taintsOf(await api.get<LooseObject>(path)).length === 0;
-      });
+      const { api, expect, eventually, patch, paths } = context;
+      const { name } = (await settledNode(context)).metadata;
+      const path = `${paths.nodes}/${name}`;
+      const report = (status: string) =>
+        patch(
+          `${path}/status`,
+          { status: { conditions: [{ type: 'Ready', status }] } },
+          'strategic',
+        );
+      const isTainted = async () =>
+        taintsOf(await api.get<LooseObject>(path)).includes(`${notReady}:NoSchedule`);
+      expect((await report('False')).status).toBe(200);
+      await eventually('the taint is there', isTainted);
+      expect((await report('True')).status).toBe(200);
+      await eventually('the taint is gone', async () => !(await isTainted()));
     },
   },
   {

@@ -99,7 +99,7 @@ async function evictWithoutBudget(
 }
 
 function budgetsOf(cluster: Cluster, pod: Pod): Budget[] {
-  return cluster.store.list(budgets, pod.metadata.namespace).filter(({ spec }) => {
+  return [...cluster.store.values(budgets, pod.metadata.namespace)].filter(({ spec }) => {
     // No selector selects nothing, an empty one everything.
     return (
       spec.selector !== undefined && compileLabelSelector(spec.selector)(pod.metadata.labels ?? {})

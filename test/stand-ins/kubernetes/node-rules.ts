@@ -10,20 +10,11 @@ import {
 } from './validation.ts';
 
 const effects = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
-export const notReadyTaint = 'node.kubernetes.io/not-ready';
 
 export const nodeRules = {
   fields: { 'spec.unschedulable': (node) => String(node.spec.unschedulable ?? false) },
 
   prepareCreate(node) {
-    // Admission plugin TaintNodesByCondition, whatever the node says; the node lifecycle controller
-    // takes it away again.
-    if (!node.spec.taints?.some((taint) => taint.key === notReadyTaint)) {
-      node.spec.taints = [
-        ...(node.spec.taints ?? []),
-        { key: notReadyTaint, effect: 'NoSchedule' },
-      ];
-    }
     tidy(node);
   },
 

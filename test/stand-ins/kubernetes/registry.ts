@@ -61,6 +61,9 @@ export function createObject<T extends ApiObject>(
   options: { dryRun?: boolean } = {},
 ): T {
   const metadata = namedMetadata(object.metadata, namespace);
+  if (metadata.name === '' && metadata.generateName !== undefined) {
+    metadata.name = freeName(cluster, resource, namespace, metadata.generateName);
+  }
   requireLivingNamespace(cluster, resource, metadata);
   if (cluster.store.get(resource, namespace, metadata.name) !== undefined) {
     throw alreadyExists(resource, metadata.name);
@@ -280,9 +283,6 @@ function namedMetadata(given: Metadata, namespace: string | undefined): Metadata
       {},
     );
   }
-  if (metadata.name === '' && metadata.generateName !== undefined) {
-    metadata.name = `${metadata.generateName}${randomSuffix()}`;
-  }
   return metadata;
 }
 
@@ -306,8 +306,20 @@ export function completed(resource: Resource, body: object): ApiObject {
   };
 }
 
+function freeName<T extends ApiObject>(
+  { store }: Cluster,
+  resource: Resource<T>,
+  namespace: string | undefined,
+  prefix: string,
+): string {
+  for (;;) {
+    const name = `${prefix}${randomSuffix()}`;
+    if (store.get(resource, namespace, name) === undefined) return name;
+  }
+}
+
 /** Letters and digits without those that form words, as generated names of Kubernetes have them. */
-export function randomSuffix(): string {
+function randomSuffix(): string {
   const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
   let suffix = '';
   for (let at = 0; at < 5; at += 1) suffix += alphabet[Math.floor(Math.random() * alphabet.length)];

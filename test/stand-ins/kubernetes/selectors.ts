@@ -5,7 +5,18 @@ import type { Resource } from './resource.ts';
 export type Predicate<T> = (value: T) => boolean;
 type Labels = Readonly<Record<string, string>>;
 
+const compiled = new WeakMap<LabelSelector, Predicate<Labels>>();
+
+/** Of a selector in a stored object, which never changes: worked out once. */
 export function compileLabelSelector(selector: LabelSelector): Predicate<Labels> {
+  const known = compiled.get(selector);
+  if (known !== undefined) return known;
+  const made = compile(selector);
+  compiled.set(selector, made);
+  return made;
+}
+
+function compile(selector: LabelSelector): Predicate<Labels> {
   const tests: Predicate<Labels>[] = [];
   for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
     tests.push((labels) => labels[key] === value);

@@ -15,17 +15,43 @@ export function keyOf(namespace: string | undefined, name: string): string {
   return namespace === undefined ? name : `${namespace}/${name}`;
 }
 
+/** Objects by key; their order is worked out when it is asked for, and kept while no key comes or goes. */
+class Group {
+  readonly objects = new Map<string, ApiObject>();
+  private sortedKeys: string[] | undefined;
+
+  set(key: string, object: ApiObject): void {
+    if (!this.objects.has(key)) this.sortedKeys = undefined;
+    this.objects.set(key, object);
+  }
+
+  delete(key: string): void {
+    if (this.objects.delete(key)) this.sortedKeys = undefined;
+  }
+
+  sorted(): ApiObject[] {
+    this.sortedKeys ??= [...this.objects.keys()].toSorted(byCodePoint);
+    const found: ApiObject[] = [];
+    for (const key of this.sortedKeys) {
+      const object = this.objects.get(key);
+      if (object !== undefined) found.push(object);
+    }
+    return found;
+  }
+}
+
 type Collection = {
   readonly resource: Resource;
-  readonly objects: Map<string, ApiObject>;
-  readonly byNamespace: Map<string, Map<string, ApiObject>>;
-  readonly byIndex: Map<string, Map<string, ApiObject>>;
-  sortedKeys: string[] | undefined;
+  readonly all: Group;
+  readonly byNamespace: Map<string, Group>;
+  readonly byIndex: Map<string, Group>;
   history: StoreEvent[];
   /** Watches can start at this revision or later. */
   oldestRevision: number;
   readonly listeners: Set<Listener>;
 };
+
+const empty = new Map<string, ApiObject>();
 
 /**
  * All objects, with one revision counter for all of them, as in etcd. Every call is synchronous, so
@@ -51,37 +77,31 @@ export class Store {
     namespace: string | undefined,
     name: string,
   ): T | undefined {
-    return this.collection(resource).objects.get(keyOf(namespace, name)) as T | undefined;
+    return this.collection(resource).all.objects.get(keyOf(namespace, name)) as T | undefined;
   }
 
   /** In the order of their keys, as etcd returns them. */
   list<T extends ApiObject>(resource: Resource<T>, namespace?: string): T[] {
-    const collection = this.collection(resource);
-    if (namespace !== undefined) {
-      const group = collection.byNamespace.get(namespace);
-      return group === undefined ? [] : (sortedValues(group) as T[]);
-    }
-    collection.sortedKeys ??= [...collection.objects.keys()].toSorted(byCodePoint);
-    const found: T[] = [];
-    for (const key of collection.sortedKeys) {
-      const object = collection.objects.get(key);
-      if (object !== undefined) found.push(object as T);
-    }
-    return found;
+    const { all, byNamespace } = this.collection(resource);
+    const group = namespace === undefined ? all : byNamespace.get(namespace);
+    return (group?.sorted() ?? []) as T[];
+  }
+
+  /** In no order, for those who look at each. */
+  values<T extends ApiObject>(resource: Resource<T>, namespace?: string): Iterable<T> {
+    const { all, byNamespace } = this.collection(resource);
+    const group = namespace === undefined ? all : byNamespace.get(namespace);
+    return (group?.objects ?? empty).values() as Iterable<T>;
   }
 
   count(resource: Resource): number {
-    return this.collection(resource).objects.size;
+    return this.collection(resource).all.objects.size;
   }
 
-  /** Objects whose index value (of the resource's own index functions) is this one. */
+  /** Objects whose index value (of the resource's own index functions) is this one, in order. */
   indexed<T extends ApiObject>(resource: Resource<T>, index: string, value: string): T[] {
     const group = this.collection(resource).byIndex.get(`${index}=${value}`);
-    return group === undefined ? [] : (sortedValues(group) as T[]);
-  }
-
-  indexedCount(resource: Resource, index: string, value: string): number {
-    return this.collection(resource).byIndex.get(`${index}=${value}`)?.size ?? 0;
+    return (group?.sorted() ?? []) as T[];
   }
 
   /** Writes a new or changed object and returns it with its new resourceVersion. */
@@ -89,16 +109,14 @@ export class Store {
     const collection = this.collection(resource);
     const { namespace, name } = object.metadata;
     const key = keyOf(namespace, name);
-    const previous = collection.objects.get(key) as T | undefined;
+    const previous = collection.all.objects.get(key) as T | undefined;
     this.revision += 1;
     const stored = {
       ...object,
       metadata: { ...object.metadata, resourceVersion: String(this.revision) },
     };
-    collection.objects.set(key, stored);
-    if (previous === undefined) collection.sortedKeys = undefined;
-    else this.unindex(collection, key, previous);
-    this.index(collection, key, stored);
+    collection.all.set(key, stored);
+    index(collection, key, stored, previous);
     const type = previous === undefined ? 'ADDED' : 'MODIFIED';
     const event = { type, revision: this.revision, object: stored } as const;
     this.publish(collection, previous === undefined ? event : { ...event, previous });
@@ -110,9 +128,8 @@ export class Store {
     const collection = this.collection(resource);
     const key = keyOf(object.metadata.namespace, object.metadata.name);
     this.revision += 1;
-    collection.objects.delete(key);
-    collection.sortedKeys = undefined;
-    this.unindex(collection, key, object);
+    collection.all.delete(key);
+    index(collection, key, undefined, object);
     const last = {
       ...object,
       metadata: { ...object.metadata, resourceVersion: String(this.revision) },
@@ -169,10 +186,9 @@ export class Store {
     if (known !== undefined) return known;
     const made: Collection = {
       resource,
-      objects: new Map(),
+      all: new Group(),
       byNamespace: new Map(),
       byIndex: new Map(),
-      sortedKeys: undefined,
       history: [],
       oldestRevision: this.revision,
       listeners: new Set(),
@@ -191,42 +207,44 @@ export class Store {
     for (const listener of collection.listeners) listener(event, collection.resource);
     for (const listener of this.everyListener) listener(event, collection.resource);
   }
+}
 
-  private index(collection: Collection, key: string, object: ApiObject): void {
-    const { namespace } = object.metadata;
-    if (namespace !== undefined) member(collection.byNamespace, namespace).set(key, object);
-    for (const [name, valueOf] of Object.entries(collection.resource.indexes)) {
-      const value = valueOf(object);
-      if (value !== undefined) member(collection.byIndex, `${name}=${value}`).set(key, object);
-    }
+/** Moves an object to where it is found by now; an undefined one is gone, or was not there before. */
+function index(
+  { resource, byNamespace, byIndex }: Collection,
+  key: string,
+  now: ApiObject | undefined,
+  before: ApiObject | undefined,
+): void {
+  move(byNamespace, now?.metadata.namespace, before?.metadata.namespace, key, now);
+  for (const [name, valueOf] of Object.entries(resource.indexes)) {
+    const at = (object: ApiObject | undefined): string | undefined => {
+      const value = object === undefined ? undefined : valueOf(object);
+      return value === undefined ? undefined : `${name}=${value}`;
+    };
+    move(byIndex, at(now), at(before), key, now);
   }
+}
 
-  private unindex(collection: Collection, key: string, object: ApiObject): void {
-    const { namespace } = object.metadata;
-    if (namespace !== undefined) dropMember(collection.byNamespace, namespace, key);
-    for (const [name, valueOf] of Object.entries(collection.resource.indexes)) {
-      const value = valueOf(object);
-      if (value !== undefined) dropMember(collection.byIndex, `${name}=${value}`, key);
-    }
+function move(
+  groups: Map<string, Group>,
+  to: string | undefined,
+  from: string | undefined,
+  key: string,
+  object: ApiObject | undefined,
+): void {
+  if (from !== undefined && from !== to) {
+    const left = groups.get(from);
+    left?.delete(key);
+    if (left?.objects.size === 0) groups.delete(from);
   }
-}
-
-function member<V>(groups: Map<string, Map<string, V>>, name: string): Map<string, V> {
-  const known = groups.get(name);
-  if (known !== undefined) return known;
-  const made = new Map<string, V>();
-  groups.set(name, made);
-  return made;
-}
-
-function dropMember<V>(groups: Map<string, Map<string, V>>, name: string, key: string): void {
-  const group = groups.get(name);
-  group?.delete(key);
-  if (group?.size === 0) groups.delete(name);
-}
-
-function sortedValues(group: Map<string, ApiObject>): ApiObject[] {
-  return [...group].toSorted(([a], [b]) => byCodePoint(a, b)).map(([, object]) => object);
+  if (to === undefined || object === undefined) return;
+  let group = groups.get(to);
+  if (group === undefined) {
+    group = new Group();
+    groups.set(to, group);
+  }
+  group.set(key, object);
 }
 
 function byCodePoint(a: string, b: string): number {

@@ -16,31 +16,59 @@ import type { Controller } from './work-queue.ts';
 /** An eviction that was granted but not seen within this time counts no longer. */
 const deletionTimeoutMs = 120_000;
 
+/** A budget as its controller knows it. */
+type Guard = {
+  readonly key: string;
+  readonly matches: (pod: Pod) => boolean;
+  /** By name, kept up by their changes: to look through all pods each time is slow. */
+  readonly members: Map<string, Pod>;
+};
+
 /** Keeps the status of PodDisruptionBudgets, from which evictions are granted. */
 export function disruptionController(cluster: Cluster): Controller {
   const { store } = cluster;
+  /** By namespace, then by name of the budget. */
+  const guards = new Map<string, Map<string, Guard>>();
+
+  const guardFor = (budget: Budget): Guard => {
+    const { namespace, name } = budget.metadata;
+    const matches = guardOf(budget);
+    const members = new Map<string, Pod>();
+    for (const pod of store.values(pods, namespace)) {
+      if (matches(pod)) members.set(pod.metadata.name, pod);
+    }
+    return { key: keyOf(namespace, name), matches, members };
+  };
+
   return {
     name: 'disruption',
 
     start(enqueue) {
-      store.listen(budgets, ({ object }) => {
-        enqueue(keyOf(object.metadata.namespace, object.metadata.name));
+      store.listen(budgets, ({ type, object, previous }) => {
+        const budget = object as Budget;
+        const { namespace = '', name } = object.metadata;
+        const known = guards.get(namespace) ?? new Map<string, Guard>();
+        guards.set(namespace, known);
+        if (type === 'DELETED') known.delete(name);
+        else if (previous?.spec !== budget.spec) known.set(name, guardFor(budget));
+        enqueue(keyOf(namespace, name));
       });
-      store.listen(pods, ({ object, previous }) => {
-        const { namespace } = object.metadata;
-        for (const budget of store.list(budgets, namespace)) {
-          const { selector } = budget.spec;
-          if (selector === undefined) continue;
-          const matches = compileLabelSelector(selector);
-          const concerned =
-            matches(object.metadata.labels ?? {}) || matches(previous?.metadata.labels ?? {});
-          if (concerned) enqueue(keyOf(namespace, budget.metadata.name));
+      store.listen(pods, ({ type, object }) => {
+        const pod = object as Pod;
+        const { namespace = '', name } = pod.metadata;
+        for (const { key, matches, members } of guards.get(namespace)?.values() ?? []) {
+          const wasIn = members.delete(name);
+          const isIn = type !== 'DELETED' && matches(pod);
+          if (isIn) members.set(name, pod);
+          if (isIn || wasIn) enqueue(key);
         }
       });
       for (const kind of [deployments, replicaSets, statefulSets]) {
-        store.listen(kind, ({ object }) => {
+        store.listen(kind, ({ object, previous }) => {
+          // Its own counts are of no interest here.
+          if (previous !== undefined && previous.spec === object.spec) return;
           const { namespace } = object.metadata;
-          for (const budget of store.list(budgets, namespace)) {
+          for (const budget of store.values(budgets, namespace)) {
             enqueue(keyOf(namespace, budget.metadata.name));
           }
         });
@@ -51,19 +79,28 @@ export function disruptionController(cluster: Cluster): Controller {
       const [namespace = '', name = ''] = key.split('/');
       const budget = store.get(budgets, namespace, name);
       if (budget === undefined) return;
-      const status = statusOf(cluster, budget, Date.now());
+      const members = guards.get(namespace)?.get(name)?.members ?? new Map<string, Pod>();
+      const status = statusOf(cluster, budget, [...members.values()], Date.now());
       if (!sameJson(status, budget.status)) store.put(budgets, { ...budget, status });
     },
   };
 }
 
-function statusOf(cluster: Cluster, budget: Budget, nowMs: number): BudgetStatus {
-  const { spec, status, metadata } = budget;
-  const matches = spec.selector === undefined ? () => false : compileLabelSelector(spec.selector);
-  const guarded = cluster.store
-    .list(pods, metadata.namespace)
-    .filter((pod) => matches(pod.metadata.labels ?? {}));
+/** No selector guards nothing, an empty one everything. */
+function guardOf({ spec }: Budget): (pod: Pod) => boolean {
+  const { selector } = spec;
+  if (selector === undefined) return () => false;
+  const matches = compileLabelSelector(selector);
+  return (pod) => matches(pod.metadata.labels ?? {});
+}
 
+function statusOf(
+  cluster: Cluster,
+  budget: Budget,
+  guarded: readonly Pod[],
+  nowMs: number,
+): BudgetStatus {
+  const { status, metadata } = budget;
   const { expectedPods, desiredHealthy } = expectation(cluster, budget, guarded);
   const disruptedPods = stillDisrupted(guarded, status.disruptedPods ?? {}, nowMs);
   const currentHealthy = guarded.filter(

@@ -229,7 +229,7 @@ function createPod(
       }),
       ownerReferences: [ownedBy(workload)],
     },
-    spec: { ...structuredClone(template.spec), ...placement },
+    spec: { ...template.spec, ...placement },
     status: { phase: 'Pending' },
   });
 }

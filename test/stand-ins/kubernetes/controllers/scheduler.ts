@@ -23,6 +23,13 @@ const defaultPodsPerNode = 110;
 /** Binds pods to the node with the fewest that will have them. Resources count by pods alone. */
 export function scheduler(cluster: Cluster): Controller {
   const { store } = cluster;
+  /** Pods of each node: with a thousand nodes, asking the store for each would take most of the time. */
+  const counts = new Map<string, number>();
+  const count = (pod: Pod | undefined, change: 1 | -1): void => {
+    const nodeName = pod?.spec.nodeName ?? '';
+    if (nodeName !== '') counts.set(nodeName, (counts.get(nodeName) ?? 0) + change);
+  };
+
   return {
     name: 'scheduler',
 
@@ -30,6 +37,8 @@ export function scheduler(cluster: Cluster): Controller {
       const waiting = (): Pod[] => store.indexed(pods, 'spec.nodeName', '').filter(isSchedulable);
       store.listen(pods, ({ type, object, previous }) => {
         const pod = object as Pod;
+        count(previous as Pod | undefined, -1);
+        if (type !== 'DELETED') count(pod, 1);
         if (type !== 'DELETED' && isSchedulable(pod)) {
           if (previous === undefined) enqueue(keyOf(pod.metadata.namespace, pod.metadata.name));
           return;
@@ -47,7 +56,7 @@ export function scheduler(cluster: Cluster): Controller {
       const [namespace = '', name = ''] = key.split('/');
       const pod = store.get(pods, namespace, name);
       if (pod === undefined || !isSchedulable(pod)) return;
-      const chosen = choose(cluster, pod);
+      const chosen = choose(cluster, pod, counts);
       if (chosen !== undefined) assignNode(cluster, pod, chosen.metadata.name);
       else reportUnschedulable(cluster, pod);
     },
@@ -64,11 +73,11 @@ function isSchedulable(pod: Pod): boolean {
   );
 }
 
-function choose(cluster: Cluster, pod: Pod): Node | undefined {
+function choose(cluster: Cluster, pod: Pod, counts: ReadonlyMap<string, number>): Node | undefined {
   let best: Node | undefined;
   let bestCost = Infinity;
-  for (const node of cluster.store.list(nodes)) {
-    const count = cluster.store.indexedCount(pods, 'spec.nodeName', node.metadata.name);
+  for (const node of cluster.store.values(nodes)) {
+    const count = counts.get(node.metadata.name) ?? 0;
     // The cheap comparison goes first: with many nodes it leaves few to look at closely.
     if (count >= bestCost || count >= capacityOf(node) || !admits(node, pod)) continue;
     const cost = count + dislike(node, pod);

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -126,15 +127,18 @@ describe('a request', () => {
     expect(await answer).toMatchObject({ kind: 'success' });
   });
 
-  test('uses the connection of an earlier one', async () => {
+  test('uses the connection of an earlier one, and leaves nothing on signal and clock', async () => {
     const connection = await connected();
+    const { signal: own } = new AbortController();
     for (let count = 0; count < 10; count++) {
-      const answer = connection.request(GET, signal);
+      const answer = connection.request(GET, own);
       (await server.take()).json(200, {});
       await answer;
     }
     // One may still be on its way back into the pool when the next request leaves.
     expect(server.connections()).toBeLessThanOrEqual(2);
+    expect(getEventListeners(own, 'abort')).toEqual([]);
+    expect(clock.pending()).toBe(0);
   });
 });
 
@@ -379,27 +383,43 @@ describe('credentials', () => {
     });
   });
 
-  test('a plugin is asked, and asked again after a 401', async () => {
-    await writeFile(tokenFile(), 'from-plugin-1');
-    const connection = await connected({
+  /** Hands out `from-plugin-1`, `from-plugin-2` … */
+  function plugin(): object {
+    const runs = join(folder, 'runs');
+    const script = `echo >> ${runs}; printf '{"kind":"ExecCredential","status":{"token":"from-plugin-%d"}}' "$(wc -l < ${runs})"`;
+    return {
       exec: {
         apiVersion: 'client.authentication.k8s.io/v1',
         command: '/bin/sh',
-        args: [
-          '-c',
-          `printf '{"kind":"ExecCredential","status":{"token":"%s"}}' "$(cat ${tokenFile()})"`,
-        ],
+        args: ['-c', script],
       },
-    });
+    };
+  }
+
+  test('a plugin is asked, and asked again after a 401', async () => {
+    const connection = await connected(plugin());
     const answer = connection.request(GET, signal);
     const refused = await server.take();
     expect(refused.headers.authorization).toBe('Bearer from-plugin-1');
-    await writeFile(tokenFile(), 'from-plugin-2');
     refused.json(401, {});
     const again = await server.take();
     expect(again.headers.authorization).toBe('Bearer from-plugin-2');
     again.json(200, {});
     expect(await answer).toMatchObject({ kind: 'success' });
+  });
+
+  test('a late 401 of old credentials asks no plugin: there are newer ones', async () => {
+    const connection = await connected(plugin());
+    const answers = [connection.request(GET, signal), connection.request(GET, signal)];
+    const [first, second] = [await server.take(), await server.take()];
+    first.json(401, {});
+    (await server.take()).json(200, {});
+    clock.advance(5000);
+    second.json(401, {});
+    const again = await server.take();
+    expect(again.headers.authorization).toBe('Bearer from-plugin-2');
+    again.json(200, {});
+    await Promise.all(answers);
   });
 
   test('user and password become basic authentication', async () => {

@@ -422,9 +422,11 @@ describe('the watch', () => {
     await untilTold(2);
     expect(told).toEqual(['ADDED a', 'ADDED b']);
     clock.advance(149_000);
-    expect(call.socket.destroyed).toBe(false);
-    await waitAfter(clock, () => clock.advance(1000));
-    await watchFrom('7');
+    call.events(event('ADDED', 'c', '8'));
+    await untilTold(3);
+    await waitAfter(clock, () => clock.advance(150_000));
+    await watchFrom('8');
+    expect(told).toEqual(['ADDED a', 'ADDED b', 'ADDED c']);
     await eventually(() => call.socket.destroyed);
   });
 

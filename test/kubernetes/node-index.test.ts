@@ -264,6 +264,16 @@ describe('what a write has taught', () => {
     expect(changes).toEqual(['a/uid-a@5 → a/uid-a@25']);
   });
 
+  test('of a node made after the list stays', async () => {
+    const watch = await filled(10, { name: 'a', version: 5, uid: 'old' });
+    watch.events({ type: 'ERROR', object: { code: 410 } });
+    const list = await server.take();
+    index.learn(view({ name: 'a', version: 25, uid: 'new' }));
+    list.json(200, { metadata: { resourceVersion: '20' }, items: [] });
+    await server.take();
+    expect(changes).toEqual(['a/old@5 → none', 'none → a/new@25']);
+  });
+
   test('about a new node of an old name ends the old one first', async () => {
     const watch = await filled(10, { name: 'a', version: 5, uid: 'old' });
     index.learn(view({ name: 'a', version: 20, uid: 'new' }));

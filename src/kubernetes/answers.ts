@@ -117,7 +117,7 @@ function hasCause(answer: Failure, reason: string): boolean {
 }
 
 /** Header or Status; 0 is no hint. */
-export function retryAfterMs(answer: Failure): number | undefined {
+function retryAfterMs(answer: Failure): number | undefined {
   const seconds = Number(answer.retryAfter ?? statusOf(answer)?.details?.retryAfterSeconds ?? 0);
   return seconds > 0 ? seconds * 1000 : undefined;
 }

@@ -201,6 +201,8 @@ class PooledConnection implements Connection {
     return {
       origin: this.origin,
       method: request.method,
+      // Or undici would give up the connection after every DELETE that has a body.
+      reset: false,
       path: `${this.pathPrefix}${request.path}${query}`,
       headers: {
         ...credentials.headers,

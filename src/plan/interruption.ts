@@ -131,6 +131,6 @@ export function isEmergency(kind: InterruptionKind): boolean {
   }
 }
 
-export function assertNever(value: never): never {
+function assertNever(value: never): never {
   throw new Error(`unexpected value: ${JSON.stringify(value)}`);
 }

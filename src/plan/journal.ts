@@ -222,9 +222,9 @@ function fromInterruption(interruption: Interruption): Record<string, unknown> {
 }
 
 /** RFC 3339: people read the annotation too. */
-export function isoTime(time: number): string;
-export function isoTime(time: number | undefined): string | undefined;
-export function isoTime(time: number | undefined): string | undefined {
+function isoTime(time: number): string;
+function isoTime(time: number | undefined): string | undefined;
+function isoTime(time: number | undefined): string | undefined {
   return time === undefined ? undefined : new Date(Math.min(time, LATEST_DATE)).toISOString();
 }
 

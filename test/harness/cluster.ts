@@ -7,10 +7,6 @@ export async function getNode(api: ApiClient, name: string): Promise<NodeObject>
   return api.get<NodeObject>(`/api/v1/nodes/${name}`);
 }
 
-export async function findNode(api: ApiClient, name: string): Promise<NodeObject | undefined> {
-  return api.find<NodeObject>(`/api/v1/nodes/${name}`);
-}
-
 export async function getPod(
   api: ApiClient,
   name: string,

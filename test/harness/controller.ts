@@ -49,7 +49,7 @@ export type Controller = {
 
 const projectRoot = resolve(import.meta.dirname, '../..');
 /** What users run; made by `npm run build`. */
-export const bundlePath = resolve(projectRoot, 'dist/main.js');
+const bundlePath = resolve(projectRoot, 'dist/main.js');
 
 const mostLogLines = 200_000;
 

@@ -188,27 +188,7 @@ export async function createDeployment(
   });
 }
 
-export type VolumeAttachmentSpec = {
-  readonly name: string;
-  readonly node: string;
-  readonly volume: string;
-};
-
-export async function createVolumeAttachment(
-  api: ApiClient,
-  spec: VolumeAttachmentSpec,
-): Promise<void> {
-  await api.create('/apis/storage.k8s.io/v1/volumeattachments', {
-    metadata: { name: spec.name },
-    spec: {
-      attacher: 'ebs.csi.aws.com',
-      nodeName: spec.node,
-      source: { persistentVolumeName: spec.volume },
-    },
-  });
-}
-
-export function ownerReference(
+function ownerReference(
   apiVersion: string,
   kind: string,
   { name, uid }: ObjectMeta,

@@ -58,7 +58,7 @@ export class ApiError extends Error {
   }
 }
 
-export function qualified(resource: { group: string; plural: string }): string {
+function qualified(resource: { group: string; plural: string }): string {
   return resource.group === '' ? resource.plural : `${resource.plural}.${resource.group}`;
 }
 

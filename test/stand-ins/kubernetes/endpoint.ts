@@ -26,7 +26,7 @@ function endpoint(resource: Resource, overrides: Partial<Endpoint> = {}): Endpoi
   };
 }
 
-export const coreEvents = endpoint(events, {
+const coreEvents = endpoint(events, {
   group: '',
   version: 'v1',
   show: eventAsCore,

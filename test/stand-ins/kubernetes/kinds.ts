@@ -86,7 +86,7 @@ export const serviceAccounts: Resource = defineResource({
   mergeRules: metadataMergeRules,
 });
 
-export const configMaps: Resource = defineResource({
+const configMaps: Resource = defineResource({
   group: '',
   version: 'v1',
   plural: 'configmaps',
@@ -98,7 +98,7 @@ export const configMaps: Resource = defineResource({
   mergeRules: metadataMergeRules,
 });
 
-export const services: Resource = defineResource({
+const services: Resource = defineResource({
   group: '',
   version: 'v1',
   plural: 'services',
@@ -111,7 +111,7 @@ export const services: Resource = defineResource({
   mergeRules: conditionsMergeRules,
 });
 
-export const persistentVolumes: Resource = defineResource({
+const persistentVolumes: Resource = defineResource({
   group: '',
   version: 'v1',
   plural: 'persistentvolumes',
@@ -124,7 +124,7 @@ export const persistentVolumes: Resource = defineResource({
   mergeRules: metadataMergeRules,
 });
 
-export const persistentVolumeClaims: Resource = defineResource({
+const persistentVolumeClaims: Resource = defineResource({
   group: '',
   version: 'v1',
   plural: 'persistentvolumeclaims',
@@ -165,7 +165,7 @@ export const budgets: Resource<Budget> = defineResource<Budget>({
   mergeRules: conditionsMergeRules,
 });
 
-export const leases: Resource<Lease> = defineResource<Lease>({
+const leases: Resource<Lease> = defineResource<Lease>({
   group: 'coordination.k8s.io',
   version: 'v1',
   plural: 'leases',
@@ -178,7 +178,7 @@ export const leases: Resource<Lease> = defineResource<Lease>({
   mergeRules: metadataMergeRules,
 });
 
-export const volumeAttachments: Resource = defineResource({
+const volumeAttachments: Resource = defineResource({
   group: 'storage.k8s.io',
   version: 'v1',
   plural: 'volumeattachments',
@@ -194,7 +194,7 @@ export const volumeAttachments: Resource = defineResource({
   },
 });
 
-export const priorityClasses: Resource = defineResource({
+const priorityClasses: Resource = defineResource({
   group: 'scheduling.k8s.io',
   version: 'v1',
   plural: 'priorityclasses',
@@ -231,7 +231,7 @@ function workload(
   });
 }
 
-export function controllerUid(object: ApiObject): string | undefined {
+function controllerUid(object: ApiObject): string | undefined {
   return object.metadata.ownerReferences?.find((owner) => owner.controller === true)?.uid;
 }
 

@@ -6,7 +6,7 @@ import type { Resource } from './resource.ts';
 import { forbiddenField, invalidValue, required } from './validation.ts';
 
 /** Values of the two classes every cluster has. */
-export const builtInPriorities: Readonly<Record<string, number>> = {
+const builtInPriorities: Readonly<Record<string, number>> = {
   'system-cluster-critical': 2_000_000_000,
   'system-node-critical': 2_000_001_000,
 };

@@ -74,7 +74,7 @@ function versionOf(text: string | null): number {
   }
 }
 
-export function isTrue(value: string | null): boolean {
+function isTrue(value: string | null): boolean {
   return value === 'true' || value === '1';
 }
 

@@ -129,7 +129,7 @@ function dislike(node: Node, pod: Pod): number {
   return unwelcoming ? 1000 : 0;
 }
 
-export function isTolerated(taint: Taint, tolerations: readonly Toleration[]): boolean {
+function isTolerated(taint: Taint, tolerations: readonly Toleration[]): boolean {
   return tolerations.some((toleration) => {
     if ((toleration.effect ?? '') !== '' && toleration.effect !== taint.effect) return false;
     if ((toleration.key ?? '') === '') return toleration.operator === 'Exists';

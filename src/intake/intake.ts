@@ -40,6 +40,8 @@ const MAX_IN_HAND = 1000;
 const PARALLEL_WRITES = 64;
 /** Of a parked message beyond its grace, so that it comes back should this process die. */
 const PARKED_EXTRA_SECONDS = 30;
+/** A Node came, or has gone, between the look at the index and the parking: judged again soon. */
+const MISSED_SECONDS = 1;
 /** Without a redrive policy, a malformed message is deleted at this receive. */
 const MAX_MALFORMED_RECEIVES = 5;
 const RECHECK_SECONDS = 30;
@@ -63,7 +65,7 @@ export class Intake {
   private tallyTimer: ReturnType<Clock['after']> | undefined;
   private unsubscribe: (() => void) | undefined;
   private readonly judging = new Set<Promise<void>>();
-  private maxReceiveCount: number | undefined;
+  private redrive: 'unknown' | 'none' | 'some' = 'unknown';
   private proving = false;
 
   constructor(ports: IntakePorts, policy: IntakePolicy, records: Records, breaker: Breaker) {
@@ -88,8 +90,11 @@ export class Intake {
 
   start(): void {
     this.unsubscribe = this.ports.nodes.subscribe((before, after) => {
-      if (after?.instanceId === undefined || after.instanceId === before?.instanceId) return;
-      for (const parked of this.park.takeForInstance(after.instanceId)) this.rejudge(parked);
+      if (after?.instanceId === before?.instanceId) return;
+      // One that has gone, too: its hooks wait for nothing any more.
+      const instanceId = after?.instanceId ?? before?.instanceId;
+      if (instanceId === undefined) return;
+      for (const parked of this.park.takeForInstance(instanceId)) this.rejudge(parked);
     });
     this.breaker.onChange(() => this.receiver.wake());
     void this.readRedrivePolicy();
@@ -111,6 +116,7 @@ export class Intake {
       this.hand.take(message);
     }
     await this.hand.giveAllBack();
+    this.tallyTimer?.cancel();
   }
 
   private room(): number {
@@ -166,6 +172,7 @@ export class Intake {
     const verdicts = await Promise.all(
       events.map((event) =>
         this.judge.judge(event, signal).catch((error: unknown): EventVerdict => {
+          if (signal.aborted) return { end: 'unreachable' };
           this.ports.report.error('event not judged', {
             messageId: message.id,
             ...factsOf(event),
@@ -191,7 +198,7 @@ export class Intake {
   private judgeMalformed(message: Message, reason: string): Settlement {
     const facts = { messageId: message.id, reason, receives: message.receiveCount };
     this.count('malformed');
-    if (this.maxReceiveCount === undefined && message.receiveCount >= MAX_MALFORMED_RECEIVES) {
+    if (this.redrive === 'none' && message.receiveCount >= MAX_MALFORMED_RECEIVES) {
       this.ports.report.error('malformed message deleted', { ...facts, body: message.body });
       return { end: 'delete' };
     }
@@ -201,6 +208,9 @@ export class Intake {
 
   /** Hidden for its grace and a little more; remembered, if there is room, for a Node that appears. */
   private parkMessage(message: Message, events: readonly InterruptingEvent[]): Settlement {
+    // While another event of the message was recorded, say: parked, it would wait in vain.
+    if (events.some((event) => this.hasNode(event)))
+      return { end: 'hide', seconds: MISSED_SECONDS };
     const now = this.ports.clock.now();
     const graceMs = this.policy.unknownInstanceGraceSeconds * 1000;
     const until = message.firstReceivedAt + graceMs;
@@ -212,6 +222,10 @@ export class Intake {
       seconds,
     });
     return { end: 'hide', seconds };
+  }
+
+  private hasNode({ instanceId }: InterruptingEvent): boolean {
+    return this.ports.nodes.byInstance(instanceId).length > 0;
   }
 
   private rejudge(parked: ParkedMessage): void {
@@ -247,8 +261,12 @@ export class Intake {
     }
   }
 
-  private dismiss({ message, events }: ParkedMessage): void {
-    if (this.park.take(message.id) === undefined || !this.hand.take(message)) return;
+  private dismiss(parked: ParkedMessage): void {
+    const { message, events } = parked;
+    // A later receive may have parked it anew: that one's grace is judged by itself.
+    if (!this.park.holds(parked)) return;
+    this.park.take(message.id);
+    if (!this.hand.take(message)) return;
     this.track(
       this.completeUnknownHooks(message, events).then((settlement) => {
         if (settlement.end === 'delete') {
@@ -301,7 +319,8 @@ export class Intake {
     const { signal } = this.stopping;
     while (!this.isStopping()) {
       try {
-        this.maxReceiveCount = await this.ports.queue.maxReceiveCount(signal);
+        const maxReceiveCount = await this.ports.queue.maxReceiveCount(signal);
+        this.redrive = maxReceiveCount === undefined ? 'none' : 'some';
         return;
       } catch (error) {
         if (!this.isStopping()) this.ports.report.warn('redrive policy not read', { error });

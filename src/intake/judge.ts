@@ -70,7 +70,7 @@ export class Judge {
     const found = this.ports.nodes.byInstance(event.instanceId);
     const [node] = found;
     if (node === undefined) return this.judgeWithoutNode(event, signal);
-    if (found.length > 1) return this.judgeAmbiguous(event, found);
+    if (found.length > 1) return this.judgeAmbiguous(event, found, signal);
     if (!node.selected) return { end: 'over', outcome: 'not-selected' };
     const isOldNews = await this.isOldNews(event, node, signal);
     if (isOldNews === 'unknown') return { end: 'later', seconds: ASK_AGAIN_SECONDS };
@@ -78,7 +78,7 @@ export class Judge {
       this.ports.report.info('stale', { ...factsOf(event), node: node.name });
       return { end: 'over', outcome: 'stale' };
     }
-    return this.record(event, node);
+    return this.record(event, node, signal);
   }
 
   /** CONTINUE for a hook that no node is behind. */
@@ -109,9 +109,13 @@ export class Judge {
       : { end: 'over', outcome: 'hook-completed' };
   }
 
-  private judgeAmbiguous(event: InterruptingEvent, nodes: readonly NodeView[]): EventVerdict {
+  private async judgeAmbiguous(
+    event: InterruptingEvent,
+    nodes: readonly NodeView[],
+    signal: AbortSignal,
+  ): Promise<EventVerdict> {
     const { report, clock } = this.ports;
-    const deadlineAt = interruptionOf(event, clock.now()).deadlineAt;
+    const deadlineAt = await this.deadlineOf(event, signal);
     if (deadlineAt !== undefined && deadlineAt < clock.now()) {
       report.error('ambiguous instance given up', {
         ...factsOf(event),
@@ -135,24 +139,32 @@ export class Judge {
     const now = this.ports.clock.now();
     if (now - event.time <= OLD_NEWS_MS) return false;
     if (event.kind === 'rebalance-recommendation') return now - event.time > REBALANCE_OVER_MS;
-    const interruption = interruptionOf(event, now);
-    let deadlineAt = deadlineOf(interruption, this.policy);
-    if (event.kind === 'terminate-hook') {
-      const described = await this.ports.hooks.describe(event.group, event.hook, signal);
-      if (described.outcome !== 'found') return false;
-      const { timeoutSeconds } = described;
-      deadlineAt = deadlineOf(
-        { ...interruption, hook: interruption.hook && { ...interruption.hook, timeoutSeconds } },
-        this.policy,
-      );
-    }
+    const deadlineAt = await this.deadlineOf(event, signal);
     if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS || !node.ready) return false;
     const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
     if (renewed.outcome === 'unknown') return 'unknown';
     return renewed.outcome === 'at' && hasOutlived(deadlineAt, renewed.at);
   }
 
-  private async record(event: InterruptingEvent, node: NodeView): Promise<EventVerdict> {
+  /** A hook's is unknown as long as its timeout is. */
+  private async deadlineOf(
+    event: InterruptingEvent,
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
+    const interruption = interruptionOf(event, this.ports.clock.now());
+    const { hook } = interruption;
+    if (hook === undefined) return deadlineOf(interruption, this.policy);
+    const described = await this.ports.hooks.describe(hook.group, hook.name, signal);
+    if (described.outcome !== 'found') return undefined;
+    const { timeoutSeconds } = described;
+    return deadlineOf({ ...interruption, hook: { ...hook, timeoutSeconds } }, this.policy);
+  }
+
+  private async record(
+    event: InterruptingEvent,
+    node: NodeView,
+    signal: AbortSignal,
+  ): Promise<EventVerdict> {
     const { clock, report } = this.ports;
     const startedAt = clock.now();
     const facts = { ...factsOf(event), node: node.name };
@@ -181,7 +193,7 @@ export class Judge {
         report.info('stale', facts);
         return { end: 'over', outcome: 'stale' };
       case 'gone':
-        return { end: 'no-node', event };
+        return this.judgeWithoutNode(event, signal);
       case 'refused': {
         // Acted on from memory; the message is the only record, and comes back if this process dies.
         const deadlineAt = interruptionOf(event, startedAt).deadlineAt ?? startedAt;

@@ -54,6 +54,10 @@ export class Park {
     return true;
   }
 
+  holds(parked: ParkedMessage): boolean {
+    return this.byMessage.get(parked.message.id) === parked;
+  }
+
   /** Takes a message out; undefined: it is not parked. */
   take(messageId: string): ParkedMessage | undefined {
     const parked = this.byMessage.get(messageId);

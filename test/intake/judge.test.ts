@@ -1,0 +1,326 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Event } from '../../src/events/event.ts';
+import { Breaker } from '../../src/intake/breaker.ts';
+import { Judge, type EventVerdict } from '../../src/intake/judge.ts';
+import { Records } from '../../src/intake/records.ts';
+import type { NodeView } from '../../src/plan/node.ts';
+import type { Policy } from '../../src/plan/policy.ts';
+import { capacity, NOON, policy, rebalance, spot, terminateHook } from '../plan/samples.ts';
+import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { Outside } from '../stand-ins/ports/outside.ts';
+
+const instanceId = instanceIdOf(1);
+const SPOT = spot(0, { instanceId });
+const REBALANCE = rebalance(0, { instanceId });
+const HOOK = terminateHook(0, { instanceId, token: 'token-1' });
+
+type Options = {
+  node?: Partial<NodeView> | 'none';
+  rules?: Partial<Policy>;
+  accounts?: ReadonlySet<string> | undefined;
+  /** How long ago noon was. */
+  secondsAfterNoon?: number;
+};
+
+async function start({ node = {}, rules, accounts, secondsAfterNoon = 1 }: Options = {}) {
+  const outside = new Outside();
+  if (node !== 'none') outside.cluster.addNode('node-1', node);
+  await outside.clock.advance(NOON + secondsAfterNoon * 1000 - outside.clock.now());
+  const ports = outside.connect();
+  const { clock, store, report } = ports;
+  const breaker = new Breaker((signal) => store.ping(signal), clock, report);
+  const records = new Records(ports, breaker, policy(rules));
+  const judge = new Judge(ports, records, policy(rules), accounts);
+  records.start();
+  onTestFinished(async () => {
+    breaker.stop();
+    await clock.resolved(records.stop(1500));
+    expect(report.faults()).toEqual([]);
+  });
+  const signal = new AbortController().signal;
+  return {
+    ...ports,
+    cluster: outside.cluster,
+    autoScaling: outside.autoScaling,
+    records,
+    judge: (event: Event): Promise<EventVerdict> => clock.resolved(judge.judge(event, signal)),
+  };
+}
+
+function isMarked(node: NodeView): boolean {
+  return node.journal !== undefined;
+}
+
+describe('an event of a node', () => {
+  test('is recorded, and known the second time', async () => {
+    const { judge, cluster, report } = await start();
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+    expect(isMarked(cluster.node('node-1'))).toBe(true);
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'duplicate' });
+    expect(report.told('interruption received')).toHaveLength(2);
+    expect(report.told('marked')).toMatchObject([
+      { node: 'node-1', instance: instanceId, secondsLeft: 119 },
+    ]);
+  });
+
+  test('is stale when its journal says so', async () => {
+    const { judge, clock } = await start();
+    await judge(spot(3600, { instanceId }));
+    await clock.advance(0);
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'stale' });
+  });
+
+  test.each([
+    { name: 'an account that is not ours', account: '999999999999', outcome: 'other-account' },
+    { name: 'our account', account: '123456789012', outcome: 'recorded' },
+    { name: 'no account named', account: undefined, outcome: 'recorded' },
+  ])('of $name: $outcome', async ({ account, outcome }) => {
+    const { judge } = await start({ accounts: new Set(['123456789012']) });
+    expect(await judge({ ...SPOT, account })).toEqual({ end: 'over', outcome });
+  });
+
+  test('of any account is ours where all are', async () => {
+    const { judge } = await start();
+    expect(await judge({ ...SPOT, account: '999999999999' })).toMatchObject({
+      outcome: 'recorded',
+    });
+  });
+
+  test('that NODE_SELECTOR does not choose is not ours', async () => {
+    const { judge, cluster } = await start({ node: { selected: false } });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'not-selected' });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test('of a kind that nothing is done about is over', async () => {
+    const { judge, cluster } = await start();
+    const event = { ...SPOT, kind: 'state-change', state: 'running' } as const;
+    expect(await judge(event)).toEqual({ end: 'over', outcome: 'kind-not-handled' });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test('comes back at once when the API server does not answer', async () => {
+    const { judge, store } = await start();
+    const comeBack = store.goAway();
+    expect(await judge(SPOT)).toEqual({ end: 'unreachable' });
+    comeBack();
+  });
+
+  test.each([
+    { name: 'an emergency stays hidden until its deadline', event: SPOT, seconds: 119 },
+    {
+      name: 'or half a minute, if that is longer',
+      event: capacity(0, { instanceId, terminatesAt: NOON + 5000 }),
+      seconds: 30,
+    },
+    { name: 'a hook for half a minute', event: HOOK, seconds: 30 },
+    { name: 'a paced one for half a minute', event: REBALANCE, seconds: 30 },
+    {
+      name: 'none for longer than SQS allows',
+      event: capacity(0, { instanceId, terminatesAt: NOON + 1e9 }),
+      seconds: 43_200,
+    },
+  ])('that no Node takes: $name', async ({ event, seconds }) => {
+    const { judge, store } = await start();
+    store.writes.answerBy(() => ({ outcome: 'refused', status: 422, message: 'invalid' }));
+    expect(await judge(event)).toEqual({ end: 'later', seconds });
+  });
+});
+
+describe('an event of an instance without a node', () => {
+  test.each([SPOT, REBALANCE, HOOK])('waits for it, and costs no request: $kind', async (event) => {
+    const { judge, store, hooks } = await start({ node: 'none' });
+    expect(await judge(event)).toEqual({ end: 'no-node', event });
+    const requests = store.writes.count + store.reads.count + store.renewals.count;
+    expect(requests + hooks.completions.count + hooks.descriptions.count).toBe(0);
+  });
+
+  test('waits for it when the Node goes while it is recorded', async () => {
+    const { judge, nodes, cluster } = await start();
+    nodes.silence();
+    cluster.deleteNode('node-1');
+    expect(await judge(SPOT)).toEqual({ end: 'no-node', event: SPOT });
+  });
+});
+
+describe('a terminate hook whose Node has just gone', () => {
+  async function startAfterNode(options: Options = {}) {
+    const started = await start(options);
+    started.autoScaling.begin({ ...HOOK, token: 'token-1' }, 300);
+    started.cluster.deleteNode('node-1');
+    await started.clock.advance(100);
+    return started;
+  }
+
+  test('is completed at once, with its token and its instance', async () => {
+    const { judge, hooks, report } = await startAfterNode();
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'hook-completed' });
+    expect(hooks.completions.calls).toMatchObject([
+      { args: [{ group: 'workers', hook: 'drain', token: 'token-1', instanceId }] },
+    ]);
+    expect(report.told('lifecycle hook completed')).toMatchObject([{ answer: 'accepted' }]);
+  });
+
+  test('is over when its action is', async () => {
+    const { judge, clock } = await startAfterNode();
+    await clock.advance(301_000);
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'hook-completed' });
+  });
+
+  test('is tried again when Auto Scaling does not take it', async () => {
+    const { judge, hooks, report } = await startAfterNode();
+    hooks.completions.answerNext({ outcome: 'failed', denied: false, message: 'throttled' });
+    expect(await judge(HOOK)).toEqual({ end: 'later', seconds: 30 });
+    expect(report.told('lifecycle hook not yet completed')).toHaveLength(1);
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'hook-completed' });
+  });
+
+  test('is left to its owner when it is not ours', async () => {
+    const { judge, hooks } = await startAfterNode();
+    const theirs = { ...HOOK, group: 'theirs' };
+    expect(await judge(theirs)).toEqual({ end: 'no-node', event: theirs });
+    expect(hooks.completions.count).toBe(0);
+  });
+
+  test('is left alone an hour later', async () => {
+    const { judge, clock, hooks } = await startAfterNode();
+    await clock.advance(3_600_000);
+    expect(await judge(HOOK)).toMatchObject({ end: 'no-node' });
+    expect(hooks.completions.count).toBe(0);
+  });
+
+  test('does not carry other events with it', async () => {
+    const { judge } = await startAfterNode();
+    expect(await judge(SPOT)).toEqual({ end: 'no-node', event: SPOT });
+  });
+
+  test('is completed when the Node goes while the hook is recorded', async () => {
+    const { judge, cluster, clock, store, hooks } = await start();
+    store.writes.extraMs = 1000;
+    clock.after(100, () => cluster.deleteNode('node-1'));
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'hook-completed' });
+    expect(hooks.completions.count).toBe(1);
+  });
+});
+
+describe('an instance that two Nodes claim', () => {
+  async function startTwice(options: Options = {}) {
+    const started = await start(options);
+    started.cluster.addNode('node-2', { instanceId });
+    await started.clock.advance(100);
+    return started;
+  }
+
+  test('is left alone, and its events are hidden half a minute', async () => {
+    const { judge, cluster, report } = await startTwice();
+    expect(await judge(SPOT)).toEqual({ end: 'later', seconds: 30 });
+    expect(cluster.allNodes().some(isMarked)).toBe(false);
+    expect(report.told('ambiguous instance')).toMatchObject([{ nodes: ['node-1', 'node-2'] }]);
+  });
+
+  test('is given up at the deadline', async () => {
+    const { judge, cluster, report } = await startTwice({ secondsAfterNoon: 121 });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'stale' });
+    expect(cluster.allNodes().some(isMarked)).toBe(false);
+    expect(report.told('ambiguous instance given up')).toHaveLength(1);
+  });
+
+  test("is given up at a hook's deadline, too, once its timeout is known", async () => {
+    const { judge, autoScaling } = await startTwice({ secondsAfterNoon: 301 });
+    expect(await judge(HOOK)).toEqual({ end: 'later', seconds: 30 });
+    autoScaling.timeouts.set('workers/drain', 300);
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'stale' });
+  });
+
+  test('is not given up for what has no deadline', async () => {
+    const { judge } = await startTwice({ secondsAfterNoon: 9999 });
+    expect(await judge(REBALANCE)).toEqual({ end: 'later', seconds: 30 });
+  });
+
+  test('is judged as ever when one of them is gone', async () => {
+    const { judge, cluster, clock } = await startTwice();
+    await judge(SPOT);
+    cluster.deleteNode('node-1');
+    await clock.advance(100);
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+    expect(isMarked(cluster.node('node-2'))).toBe(true);
+  });
+});
+
+describe('old news', () => {
+  test('of a machine that has outlived its deadline is stale', async () => {
+    const { judge, cluster, report } = await start({ secondsAfterNoon: 200 });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'stale' });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+    expect(report.told('stale')).toHaveLength(1);
+  });
+
+  test.each([
+    { name: 'the deadline is less than a minute ago', seconds: 180 },
+    { name: 'the deadline is yet to come', seconds: 100 },
+  ])('is news while $name', async ({ seconds }) => {
+    const { judge } = await start({ secondsAfterNoon: seconds });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+  });
+
+  test('is news of a node that is not Ready', async () => {
+    const { judge, store } = await start({ secondsAfterNoon: 200, node: { ready: false } });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+    expect(store.renewals.count).toBe(0);
+  });
+
+  test('is news of a node whose kubelet has given no sign of life since', async () => {
+    const { judge, store } = await start({ secondsAfterNoon: 200 });
+    store.renewals.answerNext({ outcome: 'at', at: NOON + 180_000 });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+  });
+
+  test('is news of a node whose kubelet has no Lease', async () => {
+    const { judge, store } = await start({ secondsAfterNoon: 200 });
+    store.renewals.answerNext({ outcome: 'never' });
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+  });
+
+  test('is judged again when the kubelet could not be asked about', async () => {
+    const { judge, cluster, store } = await start({ secondsAfterNoon: 200 });
+    store.renewals.answerNext({ outcome: 'unknown' });
+    expect(await judge(SPOT)).toEqual({ end: 'later', seconds: 3 });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test('is not asked about while an event is fresh', async () => {
+    const { judge, store, hooks } = await start();
+    await judge(SPOT);
+    await judge(HOOK);
+    expect(store.renewals.count + hooks.descriptions.count).toBe(0);
+  });
+
+  test.each([
+    { name: 'within a day is news', seconds: 24 * 3600, outcome: 'recorded' },
+    { name: 'of more than a day ago is stale', seconds: 24 * 3600 + 1, outcome: 'stale' },
+  ])('a rebalance recommendation $name', async ({ seconds, outcome }) => {
+    const { judge } = await start({ secondsAfterNoon: seconds });
+    expect(await judge(REBALANCE)).toEqual({ end: 'over', outcome });
+  });
+
+  test.each([
+    { name: 'past its timeout', timeoutSeconds: 300, rules: {}, outcome: 'stale' },
+    { name: 'within its timeout', timeoutSeconds: 3600, rules: {}, outcome: 'recorded' },
+    {
+      name: 'within the time for draining that hooks have',
+      timeoutSeconds: 300,
+      rules: { terminateHookDrainSeconds: 1800 },
+      outcome: 'recorded',
+    },
+    {
+      name: 'whose timeout nobody knows',
+      timeoutSeconds: undefined,
+      rules: {},
+      outcome: 'recorded',
+    },
+  ])('a hook $name: $outcome', async ({ timeoutSeconds, rules, outcome }) => {
+    const { judge, autoScaling } = await start({ secondsAfterNoon: 900, rules });
+    if (timeoutSeconds !== undefined) autoScaling.timeouts.set('workers/drain', timeoutSeconds);
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome });
+  });
+});

@@ -5,7 +5,7 @@ function testsIn(...folders: string[]): string[] {
 }
 
 // These start servers and tools; those start the built controller as well. All others are pure.
-const servers = testsIn('contract', 'control-plane', 'guards');
+const servers = testsIn('contract', 'control-plane', 'guards', 'kubernetes/api-server');
 const controllers = testsIn('scenarios', 'sandbox');
 
 const shared: TestProjectInlineConfiguration['test'] = {

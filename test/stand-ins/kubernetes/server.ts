@@ -8,8 +8,6 @@ import { parseRequest, type ApiRequest } from './request.ts';
 import { json, jsonHeaders, type Answer } from './routes.ts';
 
 const bodyLimitBytes = 3 * 1024 * 1024;
-/** A watcher this far behind is dropped, as the API server drops slow ones. */
-const watchBacklogLimitBytes = 32 * 1024 * 1024;
 
 export type OpenWatch = {
   readonly request: ApiRequest;
@@ -29,13 +27,16 @@ export type Handler = {
 
 /** An HTTP server on 127.0.0.1 that can be closed and opened again on the same port. */
 export class Listener {
+  private readonly watchBacklogLimitBytes: number;
   private readonly handler: Handler;
   private readonly watches = new Set<OpenWatch>();
   private server: Server | undefined;
   private readonly sockets = new Set<Socket>();
   private port = 0;
 
-  constructor(handler: Handler) {
+  /** @param watchBacklogLimitBytes a watcher this far behind is dropped, as the API server drops slow ones */
+  constructor(watchBacklogLimitBytes: number, handler: Handler) {
+    this.watchBacklogLimitBytes = watchBacklogLimitBytes;
     this.handler = handler;
   }
 
@@ -151,7 +152,7 @@ export class Listener {
       if (pending.length > 0) response.write(pending.join(''));
       pending = [];
       if (ended) response.end();
-      else if (response.writableLength > watchBacklogLimitBytes) watch.end();
+      else if (response.writableLength > this.watchBacklogLimitBytes) watch.end();
     };
     const schedule = (): void => {
       if (scheduled) return;

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApiClient } from '../../control-plane/api-client.ts';
+import { guardFolder } from '../../control-plane/guardian.ts';
 import { disruptionController } from './controllers/disruption.ts';
 import {
   garbageCollector,
@@ -53,6 +54,8 @@ export type StandInOptions = {
   readonly historyLimit?: number;
   /** Draws, between 0 and 1, for faults that hit a share of the requests. */
   readonly random?: () => number;
+  /** A watcher this far behind is dropped; 32 MiB unless given. */
+  readonly watchBacklogLimitBytes?: number;
   readonly mutations?: Partial<Mutations>;
 };
 
@@ -118,7 +121,8 @@ export async function startKubernetesStandIn(
       !faults.isForbidden(attributes, request),
   };
 
-  const served = new Listener({
+  const { watchBacklogLimitBytes = 32 * 1024 * 1024 } = options;
+  const served = new Listener(watchBacklogLimitBytes, {
     answer: (request) => route(cluster, settings, request),
     effects: (request) => faults.take(request),
     answered(request, status, startedAt) {
@@ -126,7 +130,7 @@ export async function startKubernetesStandIn(
       for (const listener of listeners) listener({ request, status, durationMs });
     },
   });
-  const admin = new Listener({
+  const admin = new Listener(watchBacklogLimitBytes, {
     answer: (request) => route(cluster, settings, request),
     effects: () => [],
   });
@@ -150,6 +154,7 @@ export async function startKubernetesStandIn(
   await admin.open();
   const api = new ApiClient({ url: admin.url });
   const folder = await mkdtemp(join(tmpdir(), 'kubernetes-stand-in-'));
+  const unguardFolder = guardFolder(folder);
   const kubeconfig = join(folder, 'kubeconfig');
   await writeFile(kubeconfig, kubeconfigFor(served.url));
   const named = (name: ControllerName | undefined): WorkQueue[] =>
@@ -193,6 +198,7 @@ export async function startKubernetesStandIn(
       await api.close();
       await Promise.all([served.close(), admin.close()]);
       await rm(folder, { recursive: true, force: true });
+      unguardFolder();
     },
   };
 }
@@ -219,12 +225,13 @@ function controllersOf(cluster: Cluster, options: StandInOptions): Controller[] 
 }
 
 function kubeconfigFor(url: string): string {
-  // JSON is YAML, and every reader of kubeconfigs takes it.
+  // JSON is YAML, and every reader of kubeconfigs takes it. The official JavaScript client uses plain
+  // HTTP only where TLS need not be verified.
   const config = {
     apiVersion: 'v1',
     kind: 'Config',
     'current-context': 'stand-in',
-    clusters: [{ name: 'stand-in', cluster: { server: url } }],
+    clusters: [{ name: 'stand-in', cluster: { server: url, 'insecure-skip-tls-verify': true } }],
     users: [{ name: 'stand-in', user: { token: 'any' } }],
     contexts: [{ name: 'stand-in', context: { cluster: 'stand-in', user: 'stand-in' } }],
   };

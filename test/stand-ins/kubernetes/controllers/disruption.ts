@@ -24,11 +24,24 @@ type Guard = {
   readonly members: Map<string, Pod>;
 };
 
+/** Those of one namespace, by the names of budgets and of the pods that they guard. */
+type Guards = {
+  readonly byBudget: Map<string, Guard>;
+  readonly byPod: Map<string, readonly Guard[]>;
+};
+
 /** Keeps the status of PodDisruptionBudgets, from which evictions are granted. */
 export function disruptionController(cluster: Cluster): Controller {
   const { store } = cluster;
-  /** By namespace, then by name of the budget. */
-  const guards = new Map<string, Map<string, Guard>>();
+  const byNamespace = new Map<string, Guards>();
+  const guardsIn = (namespace: string): Guards => {
+    let guards = byNamespace.get(namespace);
+    if (guards === undefined) {
+      guards = { byBudget: new Map(), byPod: new Map() };
+      byNamespace.set(namespace, guards);
+    }
+    return guards;
+  };
 
   const guardFor = (budget: Budget): Guard => {
     const { namespace, name } = budget.metadata;
@@ -47,21 +60,37 @@ export function disruptionController(cluster: Cluster): Controller {
       store.listen(budgets, ({ type, object, previous }) => {
         const budget = object as Budget;
         const { namespace = '', name } = object.metadata;
-        const known = guards.get(namespace) ?? new Map<string, Guard>();
-        guards.set(namespace, known);
-        if (type === 'DELETED') known.delete(name);
-        else if (previous?.spec !== budget.spec) known.set(name, guardFor(budget));
+        const { byBudget, byPod } = guardsIn(namespace);
+        if (type === 'DELETED' || previous?.spec !== budget.spec) byPod.clear();
+        if (type === 'DELETED') byBudget.delete(name);
+        else if (previous?.spec !== budget.spec) byBudget.set(name, guardFor(budget));
         enqueue(keyOf(namespace, name));
       });
-      store.listen(pods, ({ type, object }) => {
+      store.listen(pods, ({ type, object, previous }) => {
         const pod = object as Pod;
-        const { namespace = '', name } = pod.metadata;
-        for (const { key, matches, members } of guards.get(namespace)?.values() ?? []) {
+        const { namespace = '', name, labels } = pod.metadata;
+        const { byBudget, byPod } = guardsIn(namespace);
+        const known = byPod.get(name);
+        if (type === 'MODIFIED' && known && sameJson(labels, previous?.metadata.labels)) {
+          for (const { key, members } of known) {
+            members.set(name, pod);
+            enqueue(key);
+          }
+          return;
+        }
+        const guarding: Guard[] = [];
+        for (const guard of byBudget.values()) {
+          const { key, matches, members } = guard;
           const wasIn = members.delete(name);
           const isIn = type !== 'DELETED' && matches(pod);
-          if (isIn) members.set(name, pod);
+          if (isIn) {
+            members.set(name, pod);
+            guarding.push(guard);
+          }
           if (isIn || wasIn) enqueue(key);
         }
+        if (type === 'DELETED') byPod.delete(name);
+        else byPod.set(name, guarding);
       });
       for (const kind of [deployments, replicaSets, statefulSets]) {
         store.listen(kind, ({ object, previous }) => {
@@ -79,7 +108,8 @@ export function disruptionController(cluster: Cluster): Controller {
       const [namespace = '', name = ''] = key.split('/');
       const budget = store.get(budgets, namespace, name);
       if (budget === undefined) return;
-      const members = guards.get(namespace)?.get(name)?.members ?? new Map<string, Pod>();
+      const members =
+        byNamespace.get(namespace)?.byBudget.get(name)?.members ?? new Map<string, Pod>();
       const status = statusOf(cluster, budget, [...members.values()], Date.now());
       if (!sameJson(status, budget.status)) store.put(budgets, { ...budget, status });
     },

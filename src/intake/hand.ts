@@ -1,9 +1,12 @@
-import type { Clock, Timer } from '../clock.ts';
+import { pause, type Clock, type Timer } from '../clock.ts';
 import type { Report } from '../report/report.ts';
 import type { Message, Queue } from './queue.ts';
 
 /** How long a received message is hidden from others; extended at half while it is in hand. */
 export const VISIBILITY_SECONDS = 20;
+
+/** A queue that does not answer is not waited for: what it hides comes back by itself. */
+const GIVE_BACK_WITHIN_MS = 1500;
 
 /** The one way a message leaves our hands. */
 export type Settlement =
@@ -57,10 +60,12 @@ export class Hand {
     this.track(this.perform(held.message, settlement));
   }
 
-  /** Gives everything back, and waits until the queue knows of it and of earlier settlements. */
+  /** Gives everything back, and waits a moment for the queue to know of it and of earlier settlements. */
   async giveAllBack(): Promise<void> {
     for (const { message } of this.held.values()) this.settle(message, { end: 'hide', seconds: 0 });
-    await Promise.all(this.settling);
+    const known = new AbortController();
+    const settled = Promise.all(this.settling).then(() => known.abort());
+    await Promise.race([settled, pause(this.clock, GIVE_BACK_WITHIN_MS, known.signal)]);
   }
 
   private async perform(message: Message, settlement: Settlement): Promise<void> {

@@ -138,4 +138,19 @@ describe('giving everything back', () => {
     await clock.resolved(givenBack);
     expect(sqs.ids).toEqual([]);
   });
+
+  test('does not wait for long for a queue that does not answer', async () => {
+    const { hand, sqs, queue, clock, receiveOne } = start();
+    sqs.send('a');
+    hand.take(receiveOne());
+    const release = queue.hidings.hold();
+    let done = false;
+    const givenBack = hand.giveAllBack().then(() => (done = true));
+    await clock.advance(1400);
+    expect(done).toBe(false);
+    await clock.advance(100);
+    expect(done).toBe(true);
+    release();
+    await clock.resolved(givenBack);
+  });
 });

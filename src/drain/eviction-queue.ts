@@ -13,6 +13,8 @@ export type EvictionJob = Readonly<{
 
 export type JobResult =
   | 'done'
+  /** Nothing was asked of the API server. */
+  | 'nothing'
   /** A budget stands behind this controller's pods: few at a time are faster than many. */
   | 'contended'
   | Readonly<{ overloaded: true; retryAfterMs: number | undefined }>;
@@ -28,6 +30,8 @@ const SLOW_MS = 1000;
 /** One burst of refusals is one sign of overload. */
 const DECREASE_EVERY_MS = 500;
 const DEFAULT_RETRY_AFTER_MS = 500;
+/** A proxy may ask for more than any deadline leaves. */
+const LONGEST_RETRY_AFTER_MS = 30_000;
 const MAX_CONTENDED_GROUPS = 10_000;
 
 /**
@@ -35,12 +39,9 @@ const MAX_CONTENDED_GROUPS = 10_000;
  * to what the API server bears: one more for each round that went well, half on a sign of overload.
  */
 export class EvictionQueue {
-  private readonly waiting = new TinyQueue<Queued>(
-    [],
-    (a, b) => a.job.urgency - b.job.urgency || a.order - b.order,
-  );
+  private readonly waiting = new TinyQueue<Queued>([], byUrgency);
   /** Jobs passed over because their group is at its limit, by group. */
-  private readonly passedOver = new Map<string, Queued[]>();
+  private readonly passedOver = new Map<string, TinyQueue<Queued>>();
   private readonly contended = new Set<string>();
   private readonly inFlightOfGroup = new Map<string, number>();
   private limit = INITIAL_LIMIT;
@@ -48,6 +49,7 @@ export class EvictionQueue {
   private order = 0;
   private decreasedAt = -Infinity;
   private resume: Timer | undefined;
+  private resumeAt = -Infinity;
   private closed = false;
   private readonly clock: Clock;
 
@@ -80,7 +82,7 @@ export class EvictionQueue {
       const { group } = next.job;
       if (this.contended.has(group) && (this.inFlightOfGroup.get(group) ?? 0) >= CONTENDED_LIMIT) {
         const others = this.passedOver.get(group);
-        if (others === undefined) this.passedOver.set(group, [next]);
+        if (others === undefined) this.passedOver.set(group, new TinyQueue([next], byUrgency));
         else others.push(next);
         continue;
       }
@@ -99,12 +101,12 @@ export class EvictionQueue {
     if (left === 0) this.inFlightOfGroup.delete(group);
     else this.inFlightOfGroup.set(group, left);
     if (typeof result === 'object') this.slowDown(result.retryAfterMs);
-    else {
+    else if (result !== 'nothing') {
       this.limit = Math.min(MAX_LIMIT, this.limit + 1 / this.limit);
       if (result === 'contended' || this.clock.now() - startedAt > SLOW_MS) this.contend(group);
     }
     const passedOver = this.passedOver.get(group);
-    const next = passedOver?.shift();
+    const next = passedOver?.pop();
     if (next !== undefined) this.waiting.push(next);
     if (passedOver?.length === 0) this.passedOver.delete(group);
     this.pump();
@@ -124,10 +126,18 @@ export class EvictionQueue {
       this.decreasedAt = now;
       this.limit = Math.max(1, this.limit / 2);
     }
-    if (this.closed || this.resume !== undefined) return;
-    this.resume = this.clock.after(retryAfterMs ?? DEFAULT_RETRY_AFTER_MS, () => {
+    const pauseMs = Math.min(retryAfterMs ?? DEFAULT_RETRY_AFTER_MS, LONGEST_RETRY_AFTER_MS);
+    if (this.closed || now + pauseMs <= this.resumeAt) return;
+    this.resume?.cancel();
+    this.resumeAt = now + pauseMs;
+    this.resume = this.clock.after(pauseMs, () => {
       this.resume = undefined;
       this.pump();
     });
   }
+}
+
+/** The difference of two infinities is no number, and leaves it to the order. */
+function byUrgency(a: Queued, b: Queued): number {
+  return a.job.urgency - b.job.urgency || a.order - b.order;
 }

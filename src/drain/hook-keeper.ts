@@ -30,6 +30,8 @@ const MAX_TIMEOUTS = 100;
 export class HookKeeper {
   private readonly described = new Set<string>();
   private readonly beats = new Map<string, { at: number; timer: Timer | undefined }>();
+  /** The plan's deadline: hooks of ours are to live that long. */
+  private neededUntil: number | undefined;
   /** Tokens that are done with, whatever the journal says yet. */
   private readonly done = new Set<string>();
   private instanceId = '';
@@ -48,6 +50,7 @@ export class HookKeeper {
   /** To be called with every change of journal or plan. */
   follow(journal: Journal, plan: Plan | undefined): void {
     this.instanceId = journal.machine.instanceId;
+    this.neededUntil = plan?.deadlineAt;
     for (const interruption of journal.live) {
       if (!isHooked(interruption)) continue;
       const { hook } = interruption;
@@ -55,7 +58,7 @@ export class HookKeeper {
         this.described.add(hook.token);
         void this.describe(hook);
       }
-      if (this.isOurs(interruption)) this.keepAlive(interruption, plan?.deadlineAt);
+      if (this.isOurs(interruption)) this.keepAlive(interruption);
     }
   }
 
@@ -158,8 +161,9 @@ export class HookKeeper {
   }
 
   /** Heartbeats at half the timeout, while the window outlasts the hook. */
-  private keepAlive(entry: Hooked, neededUntil: number | undefined): void {
+  private keepAlive(entry: Hooked): void {
     const { clock } = this.ports;
+    const { neededUntil } = this;
     const { hook } = entry;
     const expiresAt = hookExpiresAt(entry);
     if (hook.timeoutSeconds === undefined || expiresAt === undefined) return;
@@ -174,17 +178,17 @@ export class HookKeeper {
     }
     if (beat?.timer !== undefined) return;
     const nextAt = (beat?.at ?? entry.time) + timeoutMs / 2;
-    this.scheduleBeat(entry, beat?.at ?? entry.time, nextAt - clock.now(), neededUntil);
+    this.scheduleBeat(entry, beat?.at ?? entry.time, nextAt - clock.now(), FIRST_RETRY_MS);
   }
 
-  private scheduleBeat(entry: Hooked, lastAt: number, delayMs: number, neededUntil: number): void {
+  private scheduleBeat(entry: Hooked, lastAt: number, delayMs: number, retryMs: number): void {
     const timer = this.ports.clock.after(Math.max(0, delayMs), () => {
-      void this.beat(entry, lastAt, neededUntil);
+      void this.beat(entry, lastAt, retryMs);
     });
     this.beats.set(entry.hook.token, { at: lastAt, timer });
   }
 
-  private async beat(entry: Hooked, lastAt: number, neededUntil: number): Promise<void> {
+  private async beat(entry: Hooked, lastAt: number, retryMs: number): Promise<void> {
     const { clock, hooks, report } = this.ports;
     const { hook } = entry;
     const answer = await this.ask(() => hooks.heartbeat(this.actionOf(hook), this.signal));
@@ -194,7 +198,7 @@ export class HookKeeper {
       case 'accepted':
         report.info('lifecycle hook kept alive', facts);
         this.beats.set(hook.token, { at: clock.now(), timer: undefined });
-        this.keepAlive(entry, neededUntil);
+        this.keepAlive(entry);
         return;
       case 'over':
         report.warn('lifecycle hook over', { ...facts, reason: answer.message });
@@ -206,7 +210,12 @@ export class HookKeeper {
         return;
       case 'failed':
         report.warn('lifecycle hook not kept alive', { ...facts, reason: answer.message });
-        this.scheduleBeat(entry, lastAt, FIRST_RETRY_MS * (1 + clock.random()), neededUntil);
+        this.scheduleBeat(
+          entry,
+          lastAt,
+          retryMs * (1 + clock.random()),
+          Math.min(retryMs * 2, MAX_RETRY_MS),
+        );
         return;
       default:
         throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);

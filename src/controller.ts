@@ -41,9 +41,10 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
   const intake = new Intake(ports, policy, records, breaker);
 
   const nodeOf = nodes.get.bind(nodes);
-  const lifeSign = async (name: string, signal: AbortSignal): Promise<number | undefined> => {
+  const lifeSign = async (name: string, signal: AbortSignal) => {
     if (nodeOf(name)?.ready !== true) return undefined;
     const renewed = await store.kubeletRenewed(name, signal);
+    if (renewed.outcome === 'unknown') return 'unknown';
     return renewed.outcome === 'at' ? renewed.at : undefined;
   };
   const marksFirst = async (signal: AbortSignal): Promise<void> => {

@@ -4,12 +4,23 @@ import { Departures } from './departures.ts';
 import { EvictionQueue } from './eviction-queue.ts';
 import { NodeDrain, type DrainPolicy, type DrainPorts } from './node-drain.ts';
 
-/** A drain that failed by a fault of ours is begun again after this long. */
-const AGAIN_AFTER_MS = 5000;
+/** How long after its end a drain is begun again, where the journal still calls for it. */
+const AGAIN_AFTER_MS = {
+  /** By a fault of ours. */
+  failed: 5000,
+  /** The API server had no such Node, of whose end the watch has yet to tell. */
+  settled: 1000,
+  /** Something else has come in its place, or all that called for it had gone for a moment. */
+  'node gone': 0,
+  stopped: 0,
+} as const;
 
 /** One drain per node, begun, followed and ended by what the journals say. */
 export class Drains {
+  /** Of the Nodes that there are. */
   private readonly drains = new Map<string, NodeDrain>();
+  /** Those whose Node is gone as well. */
+  private readonly open = new Set<NodeDrain>();
   private readonly running = new Set<Promise<void>>();
   private readonly again = new Map<string, Timer>();
   private readonly ports: DrainPorts;
@@ -26,7 +37,7 @@ export class Drains {
   }
 
   get active(): number {
-    return this.drains.size;
+    return this.open.size;
   }
 
   /** A node's journal as it stands now; undefined: the Node is gone, or nothing of ours is on it. */
@@ -34,8 +45,11 @@ export class Drains {
     if (this.stopped) return;
     const drain = this.drains.get(nodeName);
     if (journal === undefined || journal.live.length === 0) {
-      if (this.ports.nodeOf(nodeName) === undefined) drain?.nodeGone();
-      else drain?.stop();
+      if (this.ports.nodeOf(nodeName) === undefined) {
+        // What may come under this name is another drain's: this one only completes its hooks.
+        drain?.nodeGone();
+        this.drains.delete(nodeName);
+      } else drain?.stop();
       return;
     }
     if (drain !== undefined) drain.update(journal);
@@ -52,27 +66,25 @@ export class Drains {
     this.stopped = true;
     this.ports.queue.close();
     for (const timer of this.again.values()) timer.cancel();
-    for (const drain of this.drains.values()) drain.stop();
+    for (const drain of this.open) drain.stop();
     await Promise.all(this.running);
   }
 
   private begin(nodeName: string, journal: Journal): void {
     const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
     this.drains.set(nodeName, drain);
-    let againAfterMs: number | undefined;
+    this.open.add(drain);
     const running = drain
       .run()
-      .then((end) => {
-        if (end === 'node gone') againAfterMs = 0;
-      })
       .catch((error: unknown) => {
         this.ports.report.error('drain failed', { node: nodeName, error });
-        againAfterMs = AGAIN_AFTER_MS;
+        return 'failed' as const;
       })
-      .finally(() => {
+      .then((end) => {
         this.running.delete(running);
-        this.drains.delete(nodeName);
-        if (againAfterMs !== undefined) this.beginAgain(nodeName, againAfterMs);
+        this.open.delete(drain);
+        if (this.drains.get(nodeName) === drain) this.drains.delete(nodeName);
+        this.beginAgain(nodeName, AGAIN_AFTER_MS[end]);
       });
     this.running.add(running);
   }
@@ -80,6 +92,7 @@ export class Drains {
   /** If the journal still calls for it: the Node may have come back while its hooks were completed. */
   private beginAgain(nodeName: string, afterMs: number): void {
     if (this.stopped || this.ports.nodeOf(nodeName) === undefined) return;
+    if (this.ports.journals.journalOf(nodeName)?.state !== 'draining') return;
     const timer = this.ports.clock.after(afterMs, () => {
       this.again.delete(nodeName);
       if (!this.drains.has(nodeName))

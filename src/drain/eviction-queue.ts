@@ -5,7 +5,7 @@ import type { Clock, Timer } from '../clock.ts';
 export type EvictionJob = Readonly<{
   /** Latest safe start (epoch ms): the queue's order over all nodes. Infinity: no deadline. */
   urgency: number;
-  /** The pod's controller: pods of one are likely to share a budget. */
+  /** Pods that are likely to share a budget: those of one controller. */
   group: string;
   /** Never rejects. */
   perform: () => Promise<JobResult>;
@@ -31,7 +31,7 @@ const SLOW_MS = 1000;
 const DECREASE_EVERY_MS = 500;
 const DEFAULT_RETRY_AFTER_MS = 500;
 /** A proxy may ask for more than any deadline leaves. */
-const LONGEST_RETRY_AFTER_MS = 30_000;
+export const LONGEST_RETRY_AFTER_MS = 10_000;
 const MAX_CONTENDED_GROUPS = 10_000;
 
 /**

@@ -1,5 +1,10 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
-import { hookExpiresAt, UNDESCRIBED_HOOK_TIMEOUT_SECONDS, type Plan } from '../plan/deadline.ts';
+import {
+  hookExpiresAt,
+  hookLimitAt,
+  UNDESCRIBED_HOOK_TIMEOUT_SECONDS,
+  type Plan,
+} from '../plan/deadline.ts';
 import type { Interruption, InterruptionHook } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
 import type { Policy } from '../plan/policy.ts';
@@ -18,9 +23,8 @@ type Hooked = Interruption & Readonly<{ hook: InterruptionHook }>;
 
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
-/** AWS keeps an action alive for the smaller of 48 h and 100 times its timeout. */
-const MAX_HEARTBEATS_MS = 48 * 3_600_000;
-const MAX_TIMEOUTS = 100;
+/** Nobody's action lives longer: https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html */
+const LONGEST_ACTION_MS = 48 * 3_600_000;
 
 /**
  * The lifecycle hooks of one node's interruptions: learns their timeouts, keeps ours alive as long
@@ -89,7 +93,9 @@ export class HookKeeper {
     );
   }
 
-  private async complete({ hook }: Hooked, windowEnd: () => number): Promise<void> {
+  private async complete(entry: Hooked, windowEnd: () => number): Promise<void> {
+    const { hook } = entry;
+    const endAt = (): number => Math.min(windowEnd(), entry.time + LONGEST_ACTION_MS);
     const { clock, hooks, report } = this.ports;
     let retryMs = FIRST_RETRY_MS;
     let told = false;
@@ -107,7 +113,7 @@ export class HookKeeper {
         });
         return;
       }
-      if (clock.now() >= windowEnd()) {
+      if (clock.now() >= endAt()) {
         this.finish(hook.token);
         report.error('lifecycle hook not completed', { ...facts, reason: answer.message });
         return;
@@ -120,7 +126,7 @@ export class HookKeeper {
         });
       }
       told = true;
-      const untilEndMs = Math.max(0, windowEnd() - clock.now());
+      const untilEndMs = Math.max(0, endAt() - clock.now());
       await pause(clock, Math.min(retryMs * (0.75 + clock.random() / 2), untilEndMs), this.signal);
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
@@ -170,7 +176,7 @@ export class HookKeeper {
     const timeoutMs = hook.timeoutSeconds * 1000;
     const beat = this.beats.get(hook.token);
     const aliveUntil = beat === undefined ? expiresAt : beat.at + timeoutMs;
-    const limitAt = entry.time + Math.min(MAX_HEARTBEATS_MS, MAX_TIMEOUTS * timeoutMs);
+    const limitAt = hookLimitAt(entry) ?? Infinity;
     if (neededUntil === undefined || neededUntil <= aliveUntil || clock.now() >= limitAt) {
       beat?.timer?.cancel();
       if (beat !== undefined) beat.timer = undefined;
@@ -179,6 +185,11 @@ export class HookKeeper {
     if (beat?.timer !== undefined) return;
     const nextAt = (beat?.at ?? entry.time) + timeoutMs / 2;
     this.scheduleBeat(entry, beat?.at ?? entry.time, nextAt - clock.now(), FIRST_RETRY_MS);
+  }
+
+  private isNeeded(entry: Hooked): boolean {
+    const now = this.ports.clock.now();
+    return now < (this.neededUntil ?? -Infinity) && now < (hookLimitAt(entry) ?? Infinity);
   }
 
   private scheduleBeat(entry: Hooked, lastAt: number, delayMs: number, retryMs: number): void {
@@ -210,6 +221,7 @@ export class HookKeeper {
         return;
       case 'failed':
         report.warn('lifecycle hook not kept alive', { ...facts, reason: answer.message });
+        if (!this.isNeeded(entry)) return;
         this.scheduleBeat(
           entry,
           lastAt,

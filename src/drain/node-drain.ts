@@ -17,7 +17,7 @@ import {
 import type { Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { Departures } from './departures.ts';
-import type { EvictionQueue, JobResult } from './eviction-queue.ts';
+import { LONGEST_RETRY_AFTER_MS, type EvictionQueue, type JobResult } from './eviction-queue.ts';
 import { HookKeeper } from './hook-keeper.ts';
 import type { Journals } from './journals.ts';
 import type { LifecycleHooks } from './lifecycle-hooks.ts';
@@ -39,8 +39,8 @@ export type DrainPorts = Readonly<{
   hooks: LifecycleHooks;
   journals: Journals;
   nodeOf: (nodeName: string) => NodeView | undefined;
-  /** When the node's kubelet last renewed its Lease, if the node is Ready. */
-  lifeSign: (nodeName: string, signal: AbortSignal) => Promise<number | undefined>;
+  /** When the node's kubelet last renewed its Lease, if the node is Ready; `unknown`: no answer came. */
+  lifeSign: (nodeName: string, signal: AbortSignal) => Promise<number | 'unknown' | undefined>;
   /** Resolves when no mark waits to be written, or after a bounded time: marks go before evictions. */
   marksFirst: (signal: AbortSignal) => Promise<void>;
   queue: EvictionQueue;
@@ -55,14 +55,17 @@ export type DrainEnd = 'settled' | 'node gone' | 'stopped';
 type Task = {
   pod: PodView;
   readonly tier: Tier;
-  state: 'standing' | 'queued' | 'terminating' | 'gone' | 'reported';
+  /** `queued`: waits for its turn; `asked`: the API server is being asked about it. */
+  state: 'standing' | 'queued' | 'asked' | 'terminating' | 'gone' | 'reported';
+  /** Of its latest place in the queue: an earlier one is void. */
+  ticket: number;
+  /** The moment when it was told to be gone. */
+  goneMoment: number;
   progress: Progress;
   refusals: number;
   way: Way;
   /** Last answer that held it up, for people. */
   waitsFor: string | undefined;
-  /** When it was first seen past the end of its own grace. */
-  overdueTold: boolean;
 };
 
 /** How a pod left. */
@@ -83,6 +86,9 @@ const VOLUME_POLL_MS = 2000;
 const VOLUMES_WITHOUT_DEADLINE_MS = 360_000;
 const LIFE_CHECK_FIRST_MS = 61_000;
 const LIFE_CHECK_EVERY_MS = 15_000;
+const LIFE_UNKNOWN_RETRY_MS = 3000;
+/** So long nothing is sent past a deadline while nobody can say whether the machine has outlived it. */
+const LIFE_UNKNOWN_MS = 30_000;
 const FIRST_WAIT_REPORT_MS = 30_000;
 const MAX_WAIT_REPORT_MS = 30 * 60_000;
 /** The kubelet's own time to remove a pod whose grace has ended. */
@@ -107,10 +113,15 @@ export class NodeDrain {
   private plan: Plan | undefined;
   private lifeSignAt: number | undefined;
   private lifeCheckAt: number | undefined;
+  private lifeUnknownSince: number | undefined;
   private endUse: (() => void) | undefined;
   private listedAt = -Infinity;
   private listRetryAt = -Infinity;
-  private departedAt = -Infinity;
+  /** Counts departures and beginnings of lists, whose order a clock of milliseconds does not tell. */
+  private moment = 0;
+  private listedMoment = -1;
+  private departedMoment = -1;
+  private ordinaryDepartedMoment = -1;
   private lists = 0;
   private lateTold = false;
   private heldTold = false;
@@ -136,8 +147,12 @@ export class NodeDrain {
 
   /** The journal has changed: the plan follows, the drain goes on. */
   update(journal: Journal): void {
+    // Of whatever has come in the Node's place: the hooks of the one that is gone stay what they are.
+    if (this.nodeIsGone) return;
+    const deadlineAt = this.plan?.deadlineAt;
     this.journal = journal;
     this.replan();
+    if (this.plan?.deadlineAt !== deadlineAt) this.leaveQueue();
     this.wake();
   }
 
@@ -158,7 +173,7 @@ export class NodeDrain {
     this.wake();
   }
 
-  /** The whole drain, step by step. Rejects only by the stop. */
+  /** The whole drain, step by step. Rejects only by a fault. */
   async run(): Promise<DrainEnd> {
     const { signal } = this.stopping;
     try {
@@ -174,6 +189,9 @@ export class NodeDrain {
         if (signal.aborted) return 'stopped';
         if (await this.settle()) return this.nodeIsGone ? 'node gone' : 'settled';
       }
+    } catch (error) {
+      if (signal.aborted) return 'stopped';
+      throw error;
     } finally {
       this.keeper.stop();
       for (const uid of this.tasks.keys()) this.ports.departures.unregister(uid);
@@ -201,17 +219,21 @@ export class NodeDrain {
       this.awake = false;
       const now = this.ports.clock.now();
       if (this.listIsDue(now)) await this.list();
+      // Before anything is sent: what has outlived its deadline has all the time it needs.
+      if (this.windowIsOver()) await this.checkLife();
       if (this.hasEnded()) return;
-      const nextAt = this.submit();
+      const nextAt = this.lifeIsUnknown() ? Infinity : this.submit();
       if (this.isEmpty()) return;
-      if (this.windowIsOver()) {
+      // While nobody can say whether the machine lives on, its hooks wait as well.
+      if (this.windowIsOver() && !this.lifeIsUnknown()) {
         this.tellLate();
-        await this.checkLife();
-        if (this.windowIsOver() && this.hooksLeft()) return;
+        if (this.hooksLeft()) return;
       }
       this.tellWaits();
+      const windowEndsAt = this.windowIsOver() ? Infinity : this.windowEnd();
+      const lifeCheckAt = this.lifeCheckAt ?? Infinity;
       await this.sleepUntil(
-        Math.min(nextAt, this.nextListAt(), this.waitTellAt, this.lifeCheckAt ?? Infinity),
+        Math.min(nextAt, this.nextListAt(), this.waitTellAt, windowEndsAt, lifeCheckAt),
       );
     }
   }
@@ -224,40 +246,55 @@ export class NodeDrain {
   private isEmpty(): boolean {
     return (
       this.standing().length === 0 &&
-      this.listedAt >= this.departedAt &&
+      this.listedMoment >= this.departedMoment &&
       this.listedAt >= this.markedAt() + SECOND_LIST_MS
     );
   }
 
+  /** Not before this drain began: the mark's answer may have come late, and a resumed drain's watch, too. */
   private markedAt(): number {
-    return Math.min(...this.journal.live.map(({ recordedAt }) => recordedAt));
+    const recordedAt = Math.min(...this.journal.live.map((entry) => entry.recordedAt));
+    return Math.max(recordedAt, this.startedAt);
   }
 
   private listIsDue(now: number): boolean {
     return now >= this.nextListAt();
   }
 
-  /** At the start, 3 s after the mark, when the ordinary pods are gone, and at the end. */
+  /**
+   * At the start, 3 s after the mark, when the ordinary pods are gone, and at the end; and where a pod
+   * should have gone long since, for the watch may have missed it.
+   */
   private nextListAt(): number {
     if (this.lists === 0) return this.listRetryAt;
-    const secondAt = this.markedAt() + SECOND_LIST_MS;
     const standing = this.standing();
-    const tierGone = standing.every(({ tier }) => tier > 0);
-    if (tierGone && this.listedAt < this.departedAt) return this.listRetryAt;
-    return this.listedAt < secondAt ? Math.max(secondAt, this.listRetryAt) : Infinity;
+    const gone = standing.length === 0 ? this.departedMoment : this.ordinaryDepartedMoment;
+    const ordinaryAreGone = standing.every(({ tier }) => tier > 0);
+    if (ordinaryAreGone && this.listedMoment < gone) return this.listRetryAt;
+    const secondAt = this.markedAt() + SECOND_LIST_MS;
+    const overdueAt = standing
+      .map(({ pod: { deletion } }) =>
+        deletion === undefined ? Infinity : deletion.endsAt + OVERDUE_MS,
+      )
+      .filter((at) => at > this.listedAt)
+      .map((at) => Math.max(at, this.listedAt + OVERDUE_MS));
+    const nextAt = Math.min(this.listedAt < secondAt ? secondAt : Infinity, ...overdueAt);
+    return Math.max(nextAt, this.listRetryAt);
   }
 
   private async list(): Promise<void> {
     const { clock, pods, report, departures } = this.ports;
     const startedAt = clock.now();
+    const moment = this.nextMoment();
     try {
       const { pods: found, resourceVersion } = await pods.onNode(
         this.nodeName,
         this.stopping.signal,
       );
       this.endUse ??= departures.use(resourceVersion);
-      this.merge(found);
+      this.merge(found, moment);
       this.listedAt = startedAt;
+      this.listedMoment = moment;
       this.lists += 1;
       if (this.lists === 1) this.tellStart();
     } catch (error) {
@@ -267,7 +304,12 @@ export class NodeDrain {
     }
   }
 
-  private merge(found: readonly PodView[]): void {
+  private nextMoment(): number {
+    this.moment += 1;
+    return this.moment;
+  }
+
+  private merge(found: readonly PodView[], moment: number): void {
     this.left.clear();
     const present = new Set<string>();
     for (const pod of found) {
@@ -279,18 +321,25 @@ export class NodeDrain {
       present.add(pod.uid);
       const task = this.tasks.get(pod.uid);
       if (task === undefined) this.add(pod);
-      else {
-        task.pod = pod;
-        // A watch that lost its place may have taken it for departed.
-        if (task.state === 'gone') {
-          task.state = 'standing';
-          this.listen(task);
-        }
-        if (pod.deletion !== undefined && task.state === 'standing') task.state = 'terminating';
-      }
+      // Told gone since the list was asked for, which may be older than that.
+      else if (task.state !== 'gone' || task.goneMoment < moment) this.renew(task, pod);
     }
     // What this very list found gone needs no other list.
-    for (const task of this.tasks.values()) if (!present.has(task.pod.uid)) this.strikeOut(task);
+    for (const task of this.tasks.values()) {
+      if (task.state !== 'gone' && !present.has(task.pod.uid)) this.strikeOut(task, moment);
+    }
+  }
+
+  private renew(task: Task, pod: PodView): void {
+    // A deletion is never taken back: the list may be older than its beginning.
+    task.pod = { ...pod, deletion: pod.deletion ?? task.pod.deletion };
+    // A watch that lost its place may have taken it for departed.
+    if (task.state === 'gone') {
+      task.state = 'standing';
+      task.progress = { ...task.progress, notBefore: this.ports.clock.now() + MIN_BACKOFF_MS };
+      this.listen(task);
+    }
+    if (task.pod.deletion !== undefined && task.state === 'standing') task.state = 'terminating';
   }
 
   private add(pod: PodView): void {
@@ -298,11 +347,12 @@ export class NodeDrain {
       pod,
       tier: tierOf(pod, this.policy.self),
       state: pod.deletion === undefined ? 'standing' : 'terminating',
+      ticket: 0,
+      goneMoment: -1,
       progress: UNTRIED,
       refusals: 0,
       way: 'by itself',
       waitsFor: undefined,
-      overdueTold: false,
     };
     this.tasks.set(pod.uid, task);
     if (this.lists > 0 && pod.toleratesInterruption && this.isKnownLatecomer(pod)) {
@@ -337,12 +387,15 @@ export class NodeDrain {
 
   private depart(task: Task): void {
     if (task.state === 'gone') return;
-    this.strikeOut(task);
-    this.departedAt = this.ports.clock.now();
+    const moment = this.nextMoment();
+    this.strikeOut(task, moment);
+    this.departedMoment = moment;
+    if (task.tier === 0) this.ordinaryDepartedMoment = moment;
   }
 
-  private strikeOut(task: Task): void {
+  private strikeOut(task: Task, moment: number): void {
     task.state = 'gone';
+    task.goneMoment = moment;
     this.ports.departures.unregister(task.pod.uid);
   }
 
@@ -353,7 +406,7 @@ export class NodeDrain {
     if (this.isHeld()) return Infinity;
     let nextAt = Infinity;
     for (const task of this.standing()) {
-      if (task.state === 'queued') continue;
+      if (task.state === 'queued' || task.state === 'asked') continue;
       const step = this.stepOf(task, now);
       if (step === undefined) continue;
       if (step.do === 'wait') {
@@ -361,12 +414,17 @@ export class NodeDrain {
         continue;
       }
       task.state = 'queued';
+      task.ticket += 1;
+      const { ticket } = task;
       queue.add({
         urgency: this.plan
           ? latestSafeStart(this.plan, this.policy, ownGraceSeconds(task.pod, this.policy))
           : Infinity,
-        group: task.pod.owner?.uid ?? task.pod.uid,
+        // What goes past budgets does not wait for those who respect them.
+        group: step.do === 'evict' ? (task.pod.owner?.uid ?? task.pod.uid) : task.pod.uid,
         perform: async () => {
+          // A state of `gone` came from the watch: the budget would be charged for nothing.
+          if (task.state !== 'queued' || task.ticket !== ticket) return 'nothing';
           const result = await this.perform(task);
           this.wake();
           return result;
@@ -374,6 +432,11 @@ export class NodeDrain {
       });
     }
     return nextAt;
+  }
+
+  /** Places in the queue were given for another deadline: they are given anew. */
+  private leaveQueue(): void {
+    for (const task of this.tasks.values()) if (task.state === 'queued') this.unqueue(task);
   }
 
   private stepOf(task: Task, now: number): Step | undefined {
@@ -393,7 +456,7 @@ export class NodeDrain {
     return this.standing().every(
       (other) =>
         other.tier >= tier ||
-        (other.pod.deletion !== undefined && now > other.pod.deletion.endsAt + OVERDUE_MS),
+        (other.pod.deletion !== undefined && now >= other.pod.deletion.endsAt + OVERDUE_MS),
     );
   }
 
@@ -412,15 +475,14 @@ export class NodeDrain {
 
   /** The task's turn has come: decides anew, for the plan may have changed while it waited. */
   private async perform(task: Task): Promise<JobResult> {
-    // A state of `gone` came from the watch: the budget would be charged for nothing.
-    if (task.state !== 'queued') return 'done';
     const { clock, pods } = this.ports;
     const { pod } = task;
     const step = this.hasEnded() || this.isHeld() ? undefined : this.stepOf(task, clock.now());
     if (step === undefined || step.do === 'wait') {
-      task.state = pod.deletion === undefined ? 'standing' : 'terminating';
-      return 'done';
+      this.unqueue(task);
+      return 'nothing';
     }
+    task.state = 'asked';
     const { signal } = this.stopping;
     let answer: EvictionAnswer;
     try {
@@ -441,7 +503,7 @@ export class NodeDrain {
   }
 
   private unqueue(task: Task): void {
-    if (task.state === 'queued') {
+    if (task.state === 'queued' || task.state === 'asked') {
       task.state = task.pod.deletion === undefined ? 'standing' : 'terminating';
     }
   }
@@ -469,7 +531,7 @@ export class NodeDrain {
         this.depart(task);
         return 'done';
       case 'conflict':
-        return this.readAfterConflict(task);
+        return this.readAfterConflict(task, step, answer.message);
       case 'budget':
         this.refuse(
           task,
@@ -484,7 +546,7 @@ export class NodeDrain {
       case 'overloaded':
         task.progress = {
           ...task.progress,
-          notBefore: now + (answer.retryAfterMs ?? MIN_BACKOFF_MS),
+          notBefore: now + Math.min(answer.retryAfterMs ?? MIN_BACKOFF_MS, LONGEST_RETRY_AFTER_MS),
         };
         return { overloaded: true, retryAfterMs: answer.retryAfterMs };
       case 'unreachable':
@@ -548,8 +610,12 @@ export class NodeDrain {
         : { ...task.progress, notBefore: untilAt };
   }
 
-  /** 409 says nothing by itself: another uid is gone, the same uid is tried again. */
-  private async readAfterConflict(task: Task): Promise<JobResult> {
+  /** 409 says nothing by itself: another uid is gone, the same uid was refused and is tried again. */
+  private async readAfterConflict(
+    task: Task,
+    step: Exclude<Step, { do: 'wait' }>,
+    message: string,
+  ): Promise<JobResult> {
     const { pods, clock, report } = this.ports;
     try {
       const now = await pods.read(task.pod.namespace, task.pod.name, this.stopping.signal);
@@ -558,11 +624,13 @@ export class NodeDrain {
         return 'done';
       }
       task.pod = now;
+      task.waitsFor = message;
     } catch (error) {
       if (!this.hasEnded()) report.warn('pod not read', { ...this.factsOf(task), error });
     }
     task.progress = {
       ...task.progress,
+      ...(step.do === 'evict' && { refusedAt: clock.now() }),
       notBefore: clock.now() + CONFLICT_RETRY_MS * (1 + clock.random()),
     };
     return 'contended';
@@ -583,9 +651,9 @@ export class NodeDrain {
   }
 
   private tellLate(): void {
-    if (this.lateTold) return;
-    this.lateTold = true;
     const standing = this.standing();
+    if (this.lateTold || standing.length === 0) return;
+    this.lateTold = true;
     this.ports.report.error('not all pods left in time', {
       node: this.nodeName,
       kind: this.plan?.kind,
@@ -598,13 +666,24 @@ export class NodeDrain {
   private async checkLife(): Promise<void> {
     const { clock, report } = this.ports;
     if (this.lifeCheckAt === undefined || clock.now() < this.lifeCheckAt) return;
-    const deadlineAt = this.plan?.deadlineAt;
     const lifeSignAt = await this.ports.lifeSign(this.nodeName, this.stopping.signal);
+    if (lifeSignAt === 'unknown') {
+      this.lifeUnknownSince ??= clock.now();
+      this.lifeCheckAt = clock.now() + LIFE_UNKNOWN_RETRY_MS;
+      return;
+    }
+    this.lifeUnknownSince = undefined;
+    const deadlineAt = this.plan?.deadlineAt;
     this.lifeSignAt = lifeSignAt ?? this.lifeSignAt;
     this.replan();
     if (this.plan?.deadlineAt !== deadlineAt) {
       report.warn('machine outlived its deadline', { node: this.nodeName, kind: this.plan?.kind });
     } else this.lifeCheckAt = clock.now() + LIFE_CHECK_EVERY_MS;
+  }
+
+  private lifeIsUnknown(): boolean {
+    const since = this.lifeUnknownSince;
+    return since !== undefined && this.ports.clock.now() < since + LIFE_UNKNOWN_MS;
   }
 
   // ── settling ────────────────────────────────────────────────────────────────────────────────
@@ -617,15 +696,18 @@ export class NodeDrain {
       state === 'gone' ? pod.claims.map((claim) => ({ namespace: pod.namespace, claim })) : [],
     );
     if (claims.length === 0) return;
-    const giveUpAt = Math.min(this.windowEnd(), clock.now() + VOLUMES_WITHOUT_DEADLINE_MS);
+    const latestAt = clock.now() + VOLUMES_WITHOUT_DEADLINE_MS;
+    // A deadline may come, or tighten, meanwhile.
+    const leftMs = (): number => Math.min(this.windowEnd(), latestAt) - clock.now();
     const { signal } = this.stopping;
+    let ours: readonly (string | undefined)[] | undefined;
     let waiting: readonly string[] = [];
     let told = false;
-    while (!this.hasEnded() && clock.now() < giveUpAt) {
+    while (!this.hasEnded() && leftMs() > 0) {
       try {
         const attached = new Set(await volumes.attachedTo(this.nodeName, signal));
         if (attached.size === 0) return;
-        const ours = await Promise.all(
+        ours ??= await Promise.all(
           claims.map(({ namespace, claim }) => volumes.volumeOf(namespace, claim, signal)),
         );
         waiting = ours
@@ -637,7 +719,7 @@ export class NodeDrain {
       } catch (error) {
         if (!this.hasEnded()) report.warn('volumes not listed', { node: this.nodeName, error });
       }
-      await pause(clock, VOLUME_POLL_MS, signal);
+      await pause(clock, Math.min(VOLUME_POLL_MS, Math.max(0, leftMs())), signal);
     }
     if (!this.hasEnded() && waiting.length > 0) {
       report.warn('volumes still attached', { node: this.nodeName, volumes: waiting });
@@ -646,11 +728,12 @@ export class NodeDrain {
 
   private async drainLoadBalancers(): Promise<void> {
     const { clock } = this.ports;
-    const untilAt = Math.min(
-      this.windowEnd(),
-      clock.now() + this.policy.loadBalancerDrainSeconds * 1000,
-    );
-    while (!this.hasEnded() && clock.now() < untilAt) await this.sleepUntil(untilAt);
+    const latestAt = clock.now() + this.policy.loadBalancerDrainSeconds * 1000;
+    const untilAt = (): number => Math.min(this.windowEnd(), latestAt);
+    while (!this.hasEnded() && clock.now() < untilAt()) {
+      this.awake = false;
+      await this.sleepUntil(untilAt());
+    }
   }
 
   /** True: the journal says so, or nothing is left to say it to. */
@@ -660,6 +743,8 @@ export class NodeDrain {
       this.tellEnd('node gone');
       return true;
     }
+    // One that came in the last moment.
+    if (this.hooksLeft()) return false;
     // With pods left the window is over, and so may be the machine: watched until one of them goes.
     if (this.standing().length > 0) return false;
     const asOf = this.journal.live.map(({ id }) => id);

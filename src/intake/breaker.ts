@@ -1,12 +1,19 @@
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
 
+/** Opened again so soon after it closed, what answered was not what writes need. */
+const FLAPPING_MS = 5000;
+const MAX_DELAY_MS = 30_000;
+
 /**
  * Whether the API server answers. Closed: it does. Open: a write found no answer; any answer closes
- * it, asked for at once and then every second. While it is open nothing is received.
+ * it, asked for at once and then every second; one that keeps opening waits ever longer. While it is
+ * open nothing is received.
  */
 export class Breaker {
   private openSince: number | undefined;
+  private closedAt = -Infinity;
+  private delayMs = 0;
   private readonly listeners = new Set<(open: boolean) => void>();
   private readonly stopping = new AbortController();
   private readonly ping: (signal: AbortSignal) => Promise<boolean>;
@@ -31,6 +38,8 @@ export class Breaker {
   trip(message: string): void {
     if (this.openSince !== undefined || this.isStopping()) return;
     this.openSince = this.clock.now();
+    const isFlapping = this.openSince - this.closedAt < FLAPPING_MS;
+    this.delayMs = isFlapping ? Math.min(Math.max(1000, this.delayMs * 2), MAX_DELAY_MS) : 0;
     this.report.error('API server unreachable', { reason: message });
     this.tell();
     void this.probe();
@@ -42,10 +51,12 @@ export class Breaker {
 
   private async probe(): Promise<void> {
     const { signal } = this.stopping;
+    if (this.delayMs > 0) await pause(this.clock, this.delayMs, signal);
     while (!(await this.answers())) await pause(this.clock, 1000, signal);
     if (this.isStopping() || this.openSince === undefined) return;
     const seconds = (this.clock.now() - this.openSince) / 1000;
     this.openSince = undefined;
+    this.closedAt = this.clock.now();
     this.report.info('API server answers again', { seconds });
     this.tell();
   }

@@ -47,6 +47,7 @@ const MAX_MALFORMED_RECEIVES = 5;
 const RECHECK_SECONDS = 30;
 /** The index is asked to prove itself fresh only when its watch was silent for this long. */
 const PROOF_AFTER_MS = 2000;
+const PROVE_AGAIN_MS = 3000;
 const TALLY_MS = 60_000;
 const REDRIVE_RETRY_MS = 10_000;
 
@@ -67,6 +68,7 @@ export class Intake {
   private readonly judging = new Set<Promise<void>>();
   private redrive: 'unknown' | 'none' | 'some' = 'unknown';
   private proving = false;
+  private proveAgainAt = 0;
 
   constructor(ports: IntakePorts, policy: IntakePolicy, records: Records, breaker: Breaker) {
     this.ports = ports;
@@ -249,12 +251,14 @@ export class Intake {
 
   /** One consistent list for the whole batch. */
   private async prove(batch: readonly ParkedMessage[]): Promise<void> {
-    if (this.proving || this.breaker.isOpen) return;
+    const { clock } = this.ports;
+    if (this.proving || this.breaker.isOpen || clock.now() < this.proveAgainAt) return;
     this.proving = true;
     try {
       await this.ports.nodes.refresh(this.stopping.signal);
       for (const parked of batch) this.dismiss(parked);
     } catch (error) {
+      this.proveAgainAt = clock.now() + PROVE_AGAIN_MS;
       if (!this.isStopping()) this.ports.report.warn('nodes not listed', { error });
     } finally {
       this.proving = false;

@@ -7,6 +7,7 @@ const BATCH = 10;
 const LONG_POLL_SECONDS = 20;
 const MAX_PARALLEL_RECEIVES = 12;
 const MAX_BACKOFF_MS = 5000;
+const BRIEF_POLL_MS = 200;
 
 /**
  * Receives while there is room: one long poll when idle, and more receives beside it as long as
@@ -82,6 +83,7 @@ export class Receiver {
         continue;
       }
       const max = Math.min(BATCH, room);
+      const startedAt = this.clock.now();
       let messages: readonly Message[];
       try {
         messages = await this.queue.receive(
@@ -102,6 +104,10 @@ export class Receiver {
       this.onMessages(messages);
       const full = messages.length === max && max === BATCH;
       if (!full && !standing) return;
+      // A long poll that does not wait, of some proxy, must not become a busy loop.
+      if (messages.length === 0 && this.clock.now() - startedAt < BRIEF_POLL_MS) {
+        await pause(this.clock, BRIEF_POLL_MS, signal);
+      }
       if (full && this.parallel < MAX_PARALLEL_RECEIVES) this.spawn(0);
     }
   }

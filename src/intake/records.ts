@@ -48,6 +48,8 @@ const MAX_MEND_DELAY_MS = 30_000;
 const EAGER_ATTEMPTS = 5;
 const CALM_AFTER_MS = 60_000;
 const OVERLOAD_DELAY_MS = 500;
+/** What broke sooner was not a server that hangs. */
+const BROKEN_CONNECTION_MS = 1000;
 /** A proxy may ask for more than any deadline leaves. */
 const LONGEST_RETRY_AFTER_MS = 30_000;
 
@@ -254,7 +256,7 @@ export class Records {
             continue;
           }
           if (read.outcome === 'gone') return all({ outcome: 'gone' });
-          if (!(await this.mayRetry(read, attempt, book)))
+          if (!(await this.mayRetry(read, attempt, now, book)))
             return all(this.giveUp(read, node, book, changes));
           continue;
         }
@@ -264,7 +266,7 @@ export class Records {
         case 'forbidden':
         case 'refused':
         case 'unreachable':
-          if (!(await this.mayRetry(answer, attempt, book)))
+          if (!(await this.mayRetry(answer, attempt, now, book)))
             return all(this.giveUp(answer, node, book, changes));
           break;
         default:
@@ -277,6 +279,7 @@ export class Records {
   private async mayRetry(
     answer: Exclude<WriteAnswer, { outcome: 'written' | 'conflict' | 'gone' }>,
     attempt: number,
+    startedAt: number,
     book: Book,
   ): Promise<boolean> {
     const now = this.clock.now();
@@ -296,8 +299,13 @@ export class Records {
         if (now - book.forbiddenSince >= FORBIDDEN_FOR_GOOD_MS) return false;
         delayMs = 1000;
         break;
-      case 'refused':
       case 'unreachable':
+        // One connection that broke says nothing yet of the server, and a write with its
+        // resourceVersion can be repeated.
+        if (attempt > 0 || now - startedAt > BROKEN_CONNECTION_MS) return false;
+        delayMs = 0;
+        break;
+      case 'refused':
         return false;
       default:
         throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
@@ -441,7 +449,7 @@ export class Records {
 
   /** A Node that registers anew gets its machine's journal back. */
   private restore(node: NodeView): void {
-    if (node.instanceId === undefined || node.journal !== undefined) return;
+    if (node.instanceId === undefined || node.journal !== undefined || !node.selected) return;
     const entry = this.departed.get(node.instanceId);
     if (entry?.journal === undefined) return;
     if (this.clock.now() - entry.at >= DEPARTED_REMEMBERED_MS) return;
@@ -458,6 +466,8 @@ export class Records {
 
   private forget(node: NodeView): void {
     const book = this.books.get(node.name);
+    // While it stood, news of it was not ours; now that it is gone, its hooks are not either.
+    if (!node.selected && book === undefined) return;
     if (node.instanceId !== undefined) {
       this.departed.delete(node.instanceId);
       this.departed.set(node.instanceId, { at: this.clock.now(), journal: book?.journal });

@@ -32,6 +32,22 @@ export function hookExpiresAt(interruption: Interruption): number | undefined {
   return timeoutSeconds === undefined ? undefined : interruption.time + timeoutSeconds * 1000;
 }
 
+/** AWS keeps an action alive for the smaller of 48 h and 100 times its timeout, heartbeats or not. */
+const LONGEST_HOOK_MS = 48 * 3_600_000;
+const LONGEST_HOOK_TIMEOUTS = 100;
+
+/**
+ * Beyond this no heartbeat keeps the hook alive; undefined until its timeout is known.
+ * https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
+ */
+export function hookLimitAt(interruption: Interruption): number | undefined {
+  const timeoutSeconds = interruption.hook?.timeoutSeconds;
+  if (timeoutSeconds === undefined) return undefined;
+  return (
+    interruption.time + Math.min(LONGEST_HOOK_MS, LONGEST_HOOK_TIMEOUTS * timeoutSeconds * 1000)
+  );
+}
+
 /** The deadline one interruption sets by itself. */
 export function deadlineOf(interruption: Interruption, policy: Policy): number | undefined {
   const { hook } = interruption;
@@ -40,7 +56,8 @@ export function deadlineOf(interruption: Interruption, policy: Policy): number |
   if (expiresAt === undefined) return undefined;
   const drainSeconds = policy.terminateHookDrainSeconds;
   if (drainSeconds === undefined || !policy.isOurHook(hook.group, hook.name)) return expiresAt;
-  return Math.max(expiresAt, interruption.time + drainSeconds * 1000);
+  const wantedAt = Math.max(expiresAt, interruption.time + drainSeconds * 1000);
+  return Math.min(wantedAt, hookLimitAt(interruption) ?? Infinity);
 }
 
 /**
@@ -62,13 +79,17 @@ export function planOf(
     };
   });
   const lastEmergencyAt = Math.max(
-    ...rows.map(({ interruption: { kind }, deadlineAt }) =>
-      isEmergency(kind) ? (deadlineAt ?? -Infinity) : -Infinity,
+    ...rows.map(({ interruption: { kind, hook }, deadlineAt }) =>
+      isEmergency(kind) && hook?.completedAt === undefined ? (deadlineAt ?? -Infinity) : -Infinity,
     ),
   );
-  const candidates = rows.filter(({ interruption: { hook }, deadlineAt }) => {
+  const candidates = rows.flatMap((row) => {
+    const { interruption, deadlineAt } = row;
+    const { hook } = interruption;
     const isOurs = hook !== undefined && policy.isOurHook(hook.group, hook.name);
-    return !isOurs || deadlineAt === undefined || deadlineAt >= lastEmergencyAt;
+    if (!isOurs || deadlineAt === undefined || deadlineAt >= lastEmergencyAt) return [row];
+    const limitAt = hookLimitAt(interruption) ?? Infinity;
+    return limitAt >= lastEmergencyAt ? [] : [{ interruption, deadlineAt: limitAt }];
   });
   const [ruling] = candidates.toSorted(
     (a, b) =>

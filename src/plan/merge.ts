@@ -3,6 +3,7 @@ import {
   emptyJournal,
   isOfMachine,
   MAX_ENDED,
+  MAX_LIVE,
   recordedMachine,
   type Journal,
   type Machine,
@@ -75,6 +76,20 @@ export function fold(
   }
 }
 
+/** At the bound, the oldest hook that is done with makes room: nothing is left to do about it. */
+function withRoom(journal: Journal, news: Interruption, now: number): Journal {
+  const done =
+    journal.live.length < MAX_LIVE
+      ? undefined
+      : journal.live.find(({ hook }) => hook?.completedAt !== undefined);
+  if (done === undefined) return { ...journal, live: [...journal.live, news] };
+  return {
+    ...journal,
+    live: [...journal.live.filter((entry) => entry !== done), news],
+    ended: [...journal.ended, { ...done, endedAt: now }].slice(-MAX_ENDED),
+  };
+}
+
 function foldEvent(journal: Journal, news: Interruption, machine: Machine, now: number): Folded {
   const known = journal.live.find(({ id }) => id === news.id);
   const over = journal.ended.findLast(({ id }) => id === news.id);
@@ -88,7 +103,7 @@ function foldEvent(journal: Journal, news: Interruption, machine: Machine, now: 
     if (over !== undefined && !isNewsAfter(over, news, over.endedAt)) {
       return { journal, verdict: 'stale' };
     }
-    return { journal: { ...begun, live: [...journal.live, news] }, verdict: 'recorded' };
+    return { journal: withRoom(begun, news, now), verdict: 'recorded' };
   }
   if (isNewsAfter(known, news, known.time)) {
     const ended = known.deadlineAt === undefined ? [] : [{ ...known, endedAt: now }];

@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest';
-import { systemClock } from '../../src/clock.ts';
 import { Drains } from '../../src/drain/drains.ts';
 import type { Journal } from '../../src/plan/journal.ts';
 import { fold, type Change } from '../../src/plan/merge.ts';
@@ -13,6 +12,7 @@ import {
   rebalance,
   spot,
 } from '../plan/samples.ts';
+import { VirtualClock } from '../stand-ins/virtual-clock.ts';
 
 const nothing = (): undefined => undefined;
 const unused = (): never => {
@@ -21,6 +21,7 @@ const unused = (): never => {
 
 test('a drain goes on when news is folded into the very write that settles it', async () => {
   const node = nodeView();
+  const clock = new VirtualClock(1, at(10));
   let journal: Journal | undefined = journalOf([eventChange(rebalance(0))]);
   const settledFor: (readonly string[])[] = [];
   const drains = new Drains(
@@ -53,7 +54,7 @@ test('a drain goes on when news is folded into the very write that settles it', 
       nodeOf: () => node,
       lifeSign: unused,
       marksFirst: async () => undefined,
-      clock: { ...systemClock, now: () => at(10) },
+      clock,
       report: { debug: nothing, info: nothing, warn: nothing, error: nothing },
     },
     {
@@ -66,7 +67,8 @@ test('a drain goes on when news is folded into the very write that settles it', 
 
   drains.follow(node.name, journal);
 
-  await expect.poll(() => drains.active).toBe(0);
+  await clock.advance(10_000);
+  expect(drains.active).toBe(0);
   expect(settledFor).toEqual([['rebalance'], ['rebalance', 'spot-interruption']]);
   expect(journal.state).toBe('settled');
 });

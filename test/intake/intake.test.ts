@@ -233,7 +233,7 @@ describe('a message of an instance without a node', () => {
     const id = notice(7);
     await clock.advance(61_500);
     expect(sqs.ids).toEqual([id]);
-    await clock.advance(4000);
+    await clock.advance(8000);
     expect(report.told('nodes not listed')).toHaveLength(2);
     expect(sqs.ids).toEqual([]);
   });

@@ -36,7 +36,8 @@ function start() {
     open: (): readonly string[] => [...open.keys()],
     /** Of those under way now. */
     endRound: async (result: JobResult = 'done'): Promise<void> => {
-      for (const name of [...open.keys()]) await end(name, result);
+      const round = [...open.keys()];
+      for (const name of round) await end(name, result);
     },
     /** Of those and of all that come after. */
     endAll: async (): Promise<void> => {

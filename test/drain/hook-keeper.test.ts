@@ -61,7 +61,7 @@ function start(rules: Partial<Policy> = {}) {
     stopping,
     change,
     /** A hook whose action begins now. */
-    begin({ token = 'a', group = 'workers', timeoutSeconds = 100 }: HookOptions = {}): void {
+    begin: ({ token = 'a', group = 'workers', timeoutSeconds = 100 }: HookOptions = {}): void => {
       const action = { group, hook: `hook-${token}`, token, instanceId };
       outside.autoScaling.begin(action, timeoutSeconds);
       change(eventChange(terminateHook(0, { ...action, time: clock.now() })));

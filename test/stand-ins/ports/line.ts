@@ -1,4 +1,5 @@
 import type { Clock } from '../../../src/clock.ts';
+import { MortalClock } from './mortal-clock.ts';
 
 /**
  * The way of one process to everything outside: how long a call takes each way, and the end of all
@@ -6,21 +7,21 @@ import type { Clock } from '../../../src/clock.ts';
  */
 export class Line {
   latencyMs = 5;
-  private isCut = false;
+  /** The process's own: dead with it. */
+  readonly clock: MortalClock;
   private heardAt = 0;
-  private readonly clock: Clock;
 
   constructor(clock: Clock) {
-    this.clock = clock;
+    this.clock = new MortalClock(clock);
   }
 
   now(): number {
     return this.clock.now();
   }
 
-  /** The process is dead: nothing it has asked for is ever answered, nothing more is heard of. */
+  /** The process is dead: nothing it has asked for is ever answered, nothing more is heard of it. */
   cut(): void {
-    this.isCut = true;
+    this.clock.die();
   }
 
   /** One way. Rejects with the signal's reason; never settles for a process that is dead. */
@@ -32,7 +33,7 @@ export class Line {
       };
       const timer = this.clock.after(delayMs, () => {
         signal?.removeEventListener('abort', abort);
-        if (!this.isCut) resolve();
+        resolve();
       });
       if (signal?.aborted) abort();
       else signal?.addEventListener('abort', abort, { once: true });
@@ -42,9 +43,7 @@ export class Line {
   /** Word from outside, in order. */
   hear(listener: () => void): void {
     this.heardAt = Math.max(this.heardAt, this.clock.now() + this.latencyMs);
-    this.clock.after(this.heardAt - this.clock.now(), () => {
-      if (!this.isCut) listener();
-    });
+    this.clock.after(this.heardAt - this.clock.now(), listener);
   }
 }
 

@@ -358,6 +358,40 @@ export const workloadCases: readonly ContractCase[] = [
     },
   },
   {
+    name: 'A pod that its ReplicaSet does not select is let go, not removed',
+    async run(context) {
+      const { api, eventually, expect, namespace, paths, send } = context;
+      const set = await api.create<LooseObject>(
+        `/apis/apps/v1/namespaces/${namespace}/replicasets`,
+        {
+          metadata: { name: 'app' },
+          spec: { replicas: 0, selector, template: template(context) },
+        } as unknown as LooseObject,
+      );
+      const owner = {
+        apiVersion: 'apps/v1',
+        kind: 'ReplicaSet',
+        name: 'app',
+        uid: set.metadata.uid,
+        controller: true,
+      };
+      const pod = (name: string, labels: Record<string, string>) => ({
+        metadata: { name, labels, ownerReferences: [owner] },
+        spec: { schedulerName: 'nobody', containers: [{ name: 'main', image: 'none' }] },
+      });
+      await send('POST', paths.pods, pod('selected', { app: 'app' }));
+      await send('POST', paths.pods, pod('other', {}));
+      await eventually('the selected one is removed', async () => {
+        return (await send('GET', `${paths.pods}/selected`)).status === 404;
+      });
+      const other = await eventually('the other one is let go', async () => {
+        const { object } = await send('GET', `${paths.pods}/other`);
+        return object.metadata.ownerReferences === undefined && object;
+      });
+      expect(other.metadata).not.toHaveProperty('deletionTimestamp');
+    },
+  },
+  {
     name: 'A pod of a StatefulSet comes back under its name, once the old one is gone',
     async run(context) {
       const { api, eventually, expect, namespace, paths, send } = context;

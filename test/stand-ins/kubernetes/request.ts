@@ -27,8 +27,11 @@ export type ApiRequest = {
 
 type RawRequest = Pick<ApiRequest, 'method' | 'headers' | 'body'> & { readonly url: string };
 
-export function parseRequest({ method, url, headers, body }: RawRequest): ApiRequest {
-  const parsed = new URL(url, 'http://api');
+/** Undefined if the path is none. */
+export function parseRequest(raw: RawRequest): ApiRequest | undefined {
+  const { method, url, headers, body } = raw;
+  const parsed = URL.parse(url, 'http://api');
+  if (parsed === null || !isDecodable(parsed.pathname)) return undefined;
   const target = parseTarget(parsed.pathname);
   const watch = parsed.searchParams.get('watch');
   const isWatch = watch === 'true' || watch === '1';
@@ -41,6 +44,10 @@ export function parseRequest({ method, url, headers, body }: RawRequest): ApiReq
     verb: target.resource === '' ? 'other' : verbOf(method, target.name, isWatch),
     ...target,
   };
+}
+
+function isDecodable(path: string): boolean {
+  return !/%(?![0-9a-f]{2})/iu.test(path);
 }
 
 function verbOf(method: string, name: string | undefined, isWatch: boolean): Verb {

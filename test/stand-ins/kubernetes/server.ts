@@ -21,8 +21,11 @@ export type Handler = {
   answer(request: ApiRequest): Promise<Answer>;
   /** Faults for this request. */
   effects(request: ApiRequest): readonly Effect[];
-  /** After the answer, or the start of a watch; status 0 where the connection was broken instead. */
-  answered?(request: ApiRequest, status: number, startedAt: number): void;
+  /**
+   * After the answer, or the start of a watch; status 0 where the connection was broken instead.
+   * `receivedAt` in epoch ms, with fractions.
+   */
+  answered?(request: ApiRequest, status: number, receivedAt: number): void;
 };
 
 /** An HTTP server on 127.0.0.1 that can be closed and opened again on the same port. */
@@ -33,11 +36,13 @@ export class Listener {
   private server: Server | undefined;
   private readonly sockets = new Set<Socket>();
   private port = 0;
+  private gate = Promise.withResolvers<void>();
 
   /** @param watchBacklogLimitBytes a watcher this far behind is dropped, as the API server drops slow ones */
   constructor(watchBacklogLimitBytes: number, handler: Handler) {
     this.watchBacklogLimitBytes = watchBacklogLimitBytes;
     this.handler = handler;
+    this.gate.resolve();
   }
 
   get url(): string {
@@ -80,8 +85,18 @@ export class Listener {
     await closed;
   }
 
+  /** Like SIGSTOP: connections stay open, new ones are taken, and nothing is answered or sent. */
+  pause(): void {
+    this.gate = Promise.withResolvers<void>();
+  }
+
+  /** What has come meanwhile is answered now. */
+  resume(): void {
+    this.gate.resolve();
+  }
+
   private async serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const startedAt = performance.now();
+    const receivedAt = performance.timeOrigin + performance.now();
     let body: Buffer | undefined;
     try {
       body = await readBody(message);
@@ -90,12 +105,17 @@ export class Listener {
       response.destroy();
       return;
     }
+    await this.gate.promise;
     const request = parseRequest({
       method: message.method ?? 'GET',
       url: message.url ?? '/',
       headers: message.headers,
       body: body ?? Buffer.alloc(0),
     });
+    if (request === undefined) {
+      response.writeHead(400).end('the path cannot be decoded\n');
+      return;
+    }
     let answer: Answer;
     let resetAfter = false;
     try {
@@ -103,7 +123,7 @@ export class Listener {
       for (const effect of this.handler.effects(request)) {
         if (effect.kind === 'reset' && effect.when === 'after') resetAfter = true;
         else if (!(await passes(effect, request, response))) {
-          this.handler.answered?.(request, response.statusCode, startedAt);
+          this.handler.answered?.(request, response.statusCode, receivedAt);
           return;
         }
       }
@@ -118,12 +138,12 @@ export class Listener {
     }
     if (resetAfter) {
       message.socket.resetAndDestroy();
-      this.handler.answered?.(request, 0, startedAt);
+      this.handler.answered?.(request, 0, receivedAt);
       return;
     }
     if (answer.kind === 'watch') {
       this.serveWatch(request, response, answer);
-      this.handler.answered?.(request, 200, startedAt);
+      this.handler.answered?.(request, 200, receivedAt);
       return;
     }
     response.writeHead(answer.status, {
@@ -131,7 +151,7 @@ export class Listener {
       'content-length': Buffer.byteLength(answer.body),
     });
     response.end(answer.body);
-    this.handler.answered?.(request, answer.status, startedAt);
+    this.handler.answered?.(request, answer.status, receivedAt);
   }
 
   private serveWatch(
@@ -157,7 +177,7 @@ export class Listener {
     const schedule = (): void => {
       if (scheduled) return;
       scheduled = true;
-      setImmediate(flush);
+      void this.gate.promise.then(() => setImmediate(flush));
     };
     const finish = (): void => {
       ended = true;

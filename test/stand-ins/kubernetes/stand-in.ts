@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApiClient } from '../../control-plane/api-client.ts';
 import { guardFolder } from '../../control-plane/guardian.ts';
+import { freePort } from '../../control-plane/ports.ts';
 import { disruptionController } from './controllers/disruption.ts';
 import {
   garbageCollector,
@@ -25,6 +26,7 @@ import type { ApiRequest } from './request.ts';
 import { route } from './routes.ts';
 import { Listener, type OpenWatch } from './server.ts';
 import { Store } from './store.ts';
+import { createUserTable, type Attributes, type User } from './users.ts';
 
 export type ControllerName =
   | 'daemonset'
@@ -39,7 +41,7 @@ export type ControllerName =
   | 'statefulset';
 
 export type StandInOptions = {
-  /** 0, the default: any free one. */
+  /** Any free one unless given. */
   readonly port?: number;
   /** Those that run; all unless given. */
   readonly controllers?: readonly ControllerName[];
@@ -61,6 +63,9 @@ export type StandInOptions = {
 
 export type ServedRequest = {
   readonly request: ApiRequest;
+  readonly userName: string;
+  /** Epoch ms, with fractions. */
+  readonly receivedAt: number;
   /** 0 if the connection was broken instead of answered. */
   readonly status: number;
   readonly durationMs: number;
@@ -74,6 +79,9 @@ export type StandInFaults = {
   dropWatches(how: 'end' | 'reset', match?: Match): number;
   /** Forgets all changes: what is resumed from before now gets 410. */
   expireHistory(): void;
+  /** Connections stay open and nothing is answered, until `endSilence`. */
+  startSilence(): void;
+  endSilence(): void;
   /** Refuses connections, and resets the open ones, until `endOutage`. */
   startOutage(): Promise<void>;
   endOutage(): Promise<void>;
@@ -94,11 +102,24 @@ export type KubernetesStandIn = {
   /** Hears of every request to `url` once it is answered; returns how to stop. */
   observe(listener: (served: ServedRequest) => void): () => void;
   openWatches(): readonly OpenWatch[];
-  writeKubeconfig(path: string): Promise<void>;
+  /**
+   * A user who may do what its rules say. Returns its token; requests with any other one, or none,
+   * may do everything.
+   */
+  addUser(user: User): string;
+  writeKubeconfig(path: string, token?: string): Promise<void>;
   stop(): Promise<void>;
 };
 
 const initialNamespaces = ['default', 'kube-node-lease', 'kube-public', 'kube-system'];
+const noAttributes: Attributes = {
+  verb: '',
+  group: '',
+  resource: '',
+  subresource: '',
+  namespace: '',
+  name: '',
+};
 const noMutations: Mutations = {
   mergeTaintsByKey: false,
   ignoreUidPreconditions: false,
@@ -114,20 +135,27 @@ export async function startKubernetesStandIn(
     mutations: { ...noMutations, ...options.mutations },
   };
   const faults = createFaultTable(options.random ?? Math.random);
+  const users = createUserTable();
   const listeners = new Set<(served: ServedRequest) => void>();
   const settings = {
     bookmarkIntervalMs: options.bookmarkIntervalMs ?? 60_000,
-    isAllowed: (attributes: Record<string, string>, request: ApiRequest) =>
-      !faults.isForbidden(attributes, request),
+    isAllowed: (given: Record<string, string>, request: ApiRequest) =>
+      !faults.isForbidden(given, request) && users.mayDo(request, { ...noAttributes, ...given }),
   };
 
   const { watchBacklogLimitBytes = 32 * 1024 * 1024 } = options;
   const served = new Listener(watchBacklogLimitBytes, {
-    answer: (request) => route(cluster, settings, request),
+    async answer(request) {
+      users.authorise(request);
+      return route(cluster, settings, request);
+    },
     effects: (request) => faults.take(request),
-    answered(request, status, startedAt) {
-      const durationMs = performance.now() - startedAt;
-      for (const listener of listeners) listener({ request, status, durationMs });
+    answered(request, status, receivedAt) {
+      const durationMs = performance.timeOrigin + performance.now() - receivedAt;
+      const userName = users.nameOf(request);
+      for (const listener of listeners) {
+        listener({ request, userName, receivedAt, status, durationMs });
+      }
     },
   });
   const admin = new Listener(watchBacklogLimitBytes, {
@@ -150,7 +178,8 @@ export async function startKubernetesStandIn(
     });
   }
 
-  await served.open(options.port ?? 0);
+  // Not one of the ports that systems give away: it must be free again after an outage.
+  await served.open(options.port ?? (await freePort()));
   await admin.open();
   const api = new ApiClient({ url: admin.url });
   const folder = await mkdtemp(join(tmpdir(), 'kubernetes-stand-in-'));
@@ -178,6 +207,12 @@ export async function startKubernetesStandIn(
       expireHistory: () => {
         cluster.store.forgetHistory();
       },
+      startSilence: () => {
+        served.pause();
+      },
+      endSilence: () => {
+        served.resume();
+      },
       startOutage: () => served.close(),
       endOutage: () => served.open(),
     },
@@ -192,8 +227,10 @@ export async function startKubernetesStandIn(
       return () => listeners.delete(listener);
     },
     openWatches: () => served.openWatches,
-    writeKubeconfig: (path) => writeFile(path, kubeconfigFor(served.url)),
+    addUser: (user) => users.add(user),
+    writeKubeconfig: (path, token) => writeFile(path, kubeconfigFor(served.url, token)),
     async stop() {
+      served.resume();
       for (const queue of queues.values()) queue.stop();
       await api.close();
       await Promise.all([served.close(), admin.close()]);
@@ -224,7 +261,7 @@ function controllersOf(cluster: Cluster, options: StandInOptions): Controller[] 
   ];
 }
 
-function kubeconfigFor(url: string): string {
+function kubeconfigFor(url: string, token = 'any'): string {
   // JSON is YAML, and every reader of kubeconfigs takes it. The official JavaScript client uses plain
   // HTTP only where TLS need not be verified.
   const config = {
@@ -232,7 +269,7 @@ function kubeconfigFor(url: string): string {
     kind: 'Config',
     'current-context': 'stand-in',
     clusters: [{ name: 'stand-in', cluster: { server: url, 'insecure-skip-tls-verify': true } }],
-    users: [{ name: 'stand-in', user: { token: 'any' } }],
+    users: [{ name: 'stand-in', user: { token } }],
     contexts: [{ name: 'stand-in', context: { cluster: 'stand-in', user: 'stand-in' } }],
   };
   return `${JSON.stringify(config, null, 2)}\n`;

@@ -1,5 +1,5 @@
 import { namespaces, nodes, pods, resources, serviceAccounts } from '../kinds.ts';
-import { isReady, type ApiObject } from '../objects.ts';
+import { isReady, type ApiObject, type Node } from '../objects.ts';
 import {
   createObject,
   emptyMetadata,
@@ -37,25 +37,34 @@ const outOfServiceTaint = 'node.kubernetes.io/out-of-service';
 /** Removes the pods of nodes that are gone, and of those that are certainly off. */
 export function podGarbageCollector(cluster: Cluster, afterNodeMs: number): Controller {
   const { store } = cluster;
+  /** By name, those that are gone: when their pods go, in ms of the monotonic clock. */
+  const due = new Map<string, number>();
   return {
     name: 'pod-garbage-collector',
     start(enqueue) {
-      store.listen(nodes, ({ type, object }) => {
-        enqueue(object.metadata.name, type === 'DELETED' ? afterNodeMs : 0);
+      store.listen(nodes, ({ type, object: { metadata } }) => {
+        if (type === 'DELETED') {
+          due.set(metadata.name, performance.now() + afterNodeMs);
+          enqueue(metadata.name, afterNodeMs);
+        } else enqueue(metadata.name);
       });
     },
     sync(nodeName) {
       const node = store.get(nodes, undefined, nodeName);
-      const isOff =
-        node !== undefined &&
-        !isReady(node) &&
-        (node.spec.taints?.some((taint) => taint.key === outOfServiceTaint) ?? false);
-      if (node !== undefined && !isOff) return;
+      if (node !== undefined) due.delete(nodeName);
+      const isOver = node === undefined && performance.now() >= (due.get(nodeName) ?? Infinity);
+      if (!isOver && !isOff(node)) return;
+      due.delete(nodeName);
       for (const { metadata } of store.indexed(pods, 'spec.nodeName', nodeName)) {
         removeObject(cluster, pods, metadata.namespace, metadata.name, { gracePeriodSeconds: 0 });
       }
     },
   };
+}
+
+function isOff(node: Node | undefined): boolean {
+  if (node === undefined || isReady(node)) return false;
+  return node.spec.taints?.some((taint) => taint.key === outOfServiceTaint) ?? false;
 }
 
 /** Gives each namespace its default ServiceAccount, and empties those that are deleted. */

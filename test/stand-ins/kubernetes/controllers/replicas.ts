@@ -21,6 +21,7 @@ import {
 } from '../objects.ts';
 import { createObject, emptyMetadata, removeObject, type Cluster } from '../registry.ts';
 import type { Resource } from '../resource.ts';
+import { compileLabelSelector } from '../selectors.ts';
 import { keyOf } from '../store.ts';
 import type { Controller } from './work-queue.ts';
 
@@ -183,7 +184,12 @@ function workloadController(
       const [namespace = '', name = ''] = key.split('/');
       const workload = store.get(resource, namespace, name);
       if (workload === undefined || workload.metadata.deletionTimestamp !== undefined) return;
-      const owned = store.indexed(pods, 'controller', workload.metadata.uid);
+      const matches = compileLabelSelector(workload.spec.selector);
+      const owned: Pod[] = [];
+      for (const pod of store.indexed(pods, 'controller', workload.metadata.uid)) {
+        if (matches(pod.metadata.labels ?? {})) owned.push(pod);
+        else if (pod.metadata.deletionTimestamp === undefined) release(cluster, pod, workload);
+      }
       writeStatus(cluster, resource, workload, sync(workload, owned));
     },
   };
@@ -276,6 +282,14 @@ function ownedBy(object: ApiObject): NonNullable<Metadata['ownerReferences']>[nu
   const { apiVersion, kind } = object;
   const { name, uid } = object.metadata;
   return { apiVersion, kind, name, uid, controller: true, blockOwnerDeletion: true };
+}
+
+/** A pod that the selector does not find is none of the workload's business. */
+function release(cluster: Cluster, pod: Pod, { metadata: { uid } }: Workload): void {
+  const ownerReferences = pod.metadata.ownerReferences?.filter((owner) => owner.uid !== uid) ?? [];
+  const metadata = { ...pod.metadata, ownerReferences };
+  if (ownerReferences.length === 0) Reflect.deleteProperty(metadata, 'ownerReferences');
+  cluster.store.put(pods, { ...pod, metadata });
 }
 
 function isLiving(pod: Pod): boolean {

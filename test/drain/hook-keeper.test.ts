@@ -208,6 +208,15 @@ describe('keeping a hook alive', () => {
     hooks.heartbeats.answerBy(undefined);
   });
 
+  test('is not tried again when its time is over', async () => {
+    const { begin, beats, hooks, clock } = start(longer);
+    hooks.heartbeats.answerBy(() => ({ outcome: 'failed', denied: true, message: 'denied' }));
+    begin();
+    await clock.advance(1_000_000);
+    expect(beats().at(-1)).toBeLessThan(480 + 60);
+    expect(clock.pending()).toEqual([]);
+  });
+
   test('ends when the action is over, and that is kept', async () => {
     const { begin, beats, hook, hooks, report, clock } = start(longer);
     begin();
@@ -298,6 +307,19 @@ describe('completing', () => {
     const asked = hooks.completions.count;
     await complete(at(60));
     expect(hooks.completions.count).toBe(asked);
+  });
+
+  test('is given up after two days, when no action lives any more', async () => {
+    const { begin, hooks, report, keeper, state, clock } = start();
+    begin({ timeoutSeconds: 3600 });
+    hooks.completions.answerBy(() => ({ outcome: 'failed', denied: true, message: 'denied' }));
+    const completed = keeper.completeAll(
+      () => state.journal,
+      () => Infinity,
+    );
+    await clock.resolved(completed, 49 * 3_600_000);
+    expect(clock.now()).toBeGreaterThanOrEqual(at(48 * 3600));
+    expect(report.told('lifecycle hook not completed')).toHaveLength(1);
   });
 
   test('goes on with a hook that comes meanwhile', async () => {

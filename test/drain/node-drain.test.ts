@@ -367,6 +367,17 @@ describe('a budget that refuses', () => {
     expect(acts()).toEqual(['evict other 30']);
   });
 
+  test('holds up nobody whose time to respect it is over', async () => {
+    const started = startDrains();
+    const { cluster, record, pods, clock } = started;
+    cluster.budgets.set('web', 0);
+    addPods(started, 12);
+    pods.deletions.extraMs = 4000;
+    await record(spot());
+    await clock.advance(86_000);
+    expect(pods.deletions.count).toBe(12);
+  });
+
   test('that many nodes wait for is given to the one with the least time', async () => {
     const started = startDrains({ nodes: 3 });
     const { cluster, record, clock } = started;

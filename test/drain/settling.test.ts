@@ -258,6 +258,24 @@ describe('lifecycle hooks', () => {
     expect(hooks.completions.count).toBe(1);
   });
 
+  test('wait, too, while nobody can say whether the machine has outlived its deadline', async () => {
+    const started = startDrains({ rules: { budgets: 'always' } });
+    const { cluster, record, hooks, store, clock } = started;
+    cluster.budgets.set('web', 0);
+    addPods(started, 1);
+    const event = { ...beginHook(started, { timeoutSeconds: 100 }), time: at(-300) };
+    store.renewals.answerNext(
+      ...Array.from({ length: 3 }, () => ({ outcome: 'unknown' }) as const),
+    );
+    await record(event);
+    await clock.advance(6000);
+    expect(hooks.completions.count).toBe(0);
+    cluster.stopKubelet('node-1');
+    store.renewals.answerNext({ outcome: 'never' });
+    await clock.advance(6000);
+    expect(hooks.completions.count).toBe(1);
+  });
+
   test('that come when the node is settled are completed, too', async () => {
     const started = startDrains();
     const { record, journal, clock } = started;

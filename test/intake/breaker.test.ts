@@ -65,6 +65,31 @@ describe('the circuit breaker', () => {
     expect(store.pings.count).toBe(2);
   });
 
+  test('asks ever later while what answers is not what writes need', async () => {
+    const { breaker, store, clock } = start();
+    const closedAfter: number[] = [];
+    for (let i = 0; i < 8; i += 1) {
+      breaker.trip('connection reset');
+      const openedAt = clock.now();
+      await clock.until(() => !breaker.isOpen);
+      closedAfter.push(Math.round((clock.now() - openedAt) / 1000));
+    }
+    expect(closedAfter).toEqual([0, 1, 2, 4, 8, 16, 30, 30]);
+    expect(store.pings.count).toBe(8);
+  });
+
+  test('asks at once again after a while in which it stayed closed', async () => {
+    const { breaker, clock } = start();
+    for (let i = 0; i < 4; i += 1) {
+      breaker.trip('connection reset');
+      await clock.until(() => !breaker.isOpen);
+    }
+    await clock.advance(5000);
+    breaker.trip('connection reset');
+    await clock.advance(20);
+    expect(breaker.isOpen).toBe(false);
+  });
+
   test.each([
     { name: 'while it asks', afterMs: 2 },
     { name: 'between two questions', afterMs: 500 },

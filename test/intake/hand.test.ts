@@ -123,6 +123,15 @@ describe('giving everything back', () => {
     expect(clock.pending()).toEqual([]);
   });
 
+  test('waits no more than a moment for a queue that does not answer', async () => {
+    const { hand, sqs, queue, clock, receiveOne } = start();
+    sqs.send('a');
+    hand.take(receiveOne());
+    queue.hidings.hold();
+    await clock.resolved(hand.giveAllBack(), 1500);
+    expect(hand.size).toBe(0);
+  });
+
   test('waits for settlements that are on their way', async () => {
     const { hand, sqs, queue, clock, receiveOne } = start();
     sqs.send('a');

@@ -92,6 +92,26 @@ describe('receiving', () => {
   });
 });
 
+describe('a long poll that does not wait', () => {
+  test('is not asked more often than five times a second', async () => {
+    const ports = new Outside().connect();
+    let asked = 0;
+    ports.queue.receive = async () => {
+      asked += 1;
+      return [];
+    };
+    const receiver = new Receiver(
+      ports,
+      () => 10,
+      () => undefined,
+    );
+    receiver.start();
+    await ports.clock.advance(10_000);
+    expect(asked).toBeLessThanOrEqual(51);
+    await ports.clock.resolved(receiver.stop());
+  });
+});
+
 describe('a queue that does not answer', () => {
   test('is asked again ever more slowly, every 5 s at last', async () => {
     const { queue, clock, report, receiver } = start();

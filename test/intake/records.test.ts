@@ -373,6 +373,33 @@ describe('an answer that no repetition mends', () => {
   });
 });
 
+describe('a connection that breaks', () => {
+  test('once is not an API server that is away: the write is repeated at once', async () => {
+    const { apply, breaker, clock, store } = start();
+    store.writes.answerNext(answers.unreachable);
+    const startedAt = clock.now();
+    expect(await apply(SPOT)).toMatchObject({ outcome: 'recorded' });
+    expect(clock.now() - startedAt).toBeLessThan(100);
+    expect(breaker.isOpen).toBe(false);
+  });
+
+  test('twice is', async () => {
+    const { apply, breaker, store } = start();
+    store.writes.answerNext(answers.unreachable, answers.unreachable);
+    expect(await apply(SPOT)).toEqual({ outcome: 'unreachable' });
+    expect(breaker.isOpen).toBe(true);
+  });
+
+  test('only after a while is a server that hangs: nothing is repeated', async () => {
+    const { apply, breaker, store } = start();
+    store.writes.extraMs = 10_000;
+    store.writes.answerNext(answers.unreachable);
+    expect(await apply(SPOT)).toEqual({ outcome: 'unreachable' });
+    expect(store.writes.count).toBe(1);
+    expect(breaker.isOpen).toBe(true);
+  });
+});
+
 describe('an API server that does not answer', () => {
   test('opens the breaker and leaves the change to its message', async () => {
     const { apply, breaker, store, told } = start();
@@ -617,6 +644,23 @@ describe('a Node that is deleted', () => {
     comeBack();
     await clock.advance(1200);
     expect(idsOn(cluster.node('node-1'))).toEqual(['spot-interruption']);
+  });
+
+  test('does not get it back where NODE_SELECTOR does not choose it any more', async () => {
+    const { apply, clock, cluster } = start();
+    await apply(SPOT);
+    cluster.deleteNode('node-1');
+    await clock.advance(5000);
+    cluster.addNode('node-1', { selected: false });
+    await clock.advance(1000);
+    expect(cluster.node('node-1').journal).toBeUndefined();
+  });
+
+  test('is not remembered where NODE_SELECTOR did not choose it', async () => {
+    const { clock, cluster, records } = start(withNode({ selected: false }));
+    cluster.deleteNode('node-1');
+    await clock.advance(100);
+    expect(records.departedRecently(INSTANCE)).toBe(false);
   });
 
   test('gets it back although a message was quicker', async () => {

@@ -137,6 +137,24 @@ describe('the plan of a node', () => {
     expect(planAfter(hook('a', 300, 'theirs'), longer)?.deadlineAt).toBe(at(300));
   });
 
+  test.each([
+    { name: 'a hundred timeouts', timeout: 30, seconds: 3000 },
+    { name: 'two days', timeout: 7200, seconds: 172_800 },
+  ])('a window is no longer than AWS lets a hook live: $name', ({ timeout, seconds }) => {
+    const longer = { terminateHookDrainSeconds: 1_000_000 };
+    expect(planAfter(hook('a', timeout), longer)?.deadlineAt).toBe(at(seconds));
+  });
+
+  test('a hook is kept alive for others no longer than AWS lets it live', () => {
+    const changes = [...hook('a', 30), ...hook('b', 3600, 'theirs')];
+    expect(planAfter(changes)).toMatchObject({ kind: 'terminate-hook', deadlineAt: at(3000) });
+  });
+
+  test('a hook is not kept alive for one that is done with', () => {
+    const done: Change = { type: 'hook-completed', token: 'b' };
+    expect(planAfter([...hook('a', 30), ...hook('b', 300), done])?.deadlineAt).toBe(at(30));
+  });
+
   test('a deadline that the machine has outlived counts for nothing', () => {
     const both = journalOf([
       eventChange(spot(0)),

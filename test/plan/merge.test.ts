@@ -199,6 +199,20 @@ describe('an event that joins a journal', () => {
     expect(after?.machine).toEqual({ ...MACHINE, unknown: {} });
   });
 
+  test('takes the place of the oldest hook that is done with, where there is no other', () => {
+    const hooks = Array.from({ length: 32 }, (_, i) =>
+      eventChange(terminateHook(0, { token: `${i}` })),
+    );
+    const done: Change[] = ['7', '9'].map((token) => ({ type: 'hook-completed', token }));
+    const full = journalOf([...hooks, ...done]);
+    const after = folded(full, eventChange(spot(5)), at(6));
+    expect(after.live).toHaveLength(32);
+    expect(after.live.at(-1)?.id).toBe('spot-interruption');
+    expect(after.ended).toMatchObject([{ id: 'hook/7', endedAt: at(6) }]);
+    // Told again, the hook is old news.
+    expect(fold(after, hooks[7]!, MACHINE, at(7)).verdict).toBe('stale');
+  });
+
   test('notes the boot it came in', () => {
     const before = journalOf([eventChange(rebalance(0))]);
     const { journal: after } = fold(

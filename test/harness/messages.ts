@@ -23,7 +23,7 @@ export type HookFields = Omit<EventFields, 'instanceId'> & {
 const defaults = { account: '123456789012', region: 'eu-central-1' };
 
 /** The envelope of EventBridge. */
-export function envelope(
+function envelope(
   source: string,
   detailType: string,
   detail: object,

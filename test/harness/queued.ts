@@ -30,9 +30,6 @@ export async function untilDeleted(
   }, options);
 }
 
-/** How long after its latest receive a message is visible again by itself: what a controller asks for. */
-export const visibilityMs = 20_000;
-
 /**
  * Makes a hidden message visible now, as if the time it is hidden for were over: with the handle of
  * its latest receive, which is what its receiver could do.

@@ -4,7 +4,7 @@ import { JOURNAL_STATES, type EndedInterruption, type Journal } from '../../src/
 import type { Taint } from '../../src/plan/node.ts';
 
 /** Any moment that a journal may hold. */
-export const time = fc.integer({ min: 0, max: 8.64e15 });
+const time = fc.integer({ min: 0, max: 8.64e15 });
 
 /** Cheaper than whole planes of Unicode, with characters of one to four bytes. */
 const unit = fc.constantFrom('a', 'b', '-', '/', '"', 'é', '語', '😀');
@@ -24,7 +24,7 @@ function unknownBeside(...known: readonly string[]): fc.Arbitrary<Record<string,
     .map((unknown) => JSON.parse(JSON.stringify(unknown)) as Record<string, unknown>);
 }
 
-export const hook = fc.record({
+const hook = fc.record({
   group: name,
   name,
   token: name,

@@ -62,7 +62,7 @@ export function createUserTable(): UserTable {
   };
 }
 
-export function attributesOf(request: ApiRequest): Attributes {
+function attributesOf(request: ApiRequest): Attributes {
   const { groupVersion, verb, resource, subresource = '', namespace = '', name = '' } = request;
   const [group = ''] = groupVersion.includes('/') ? groupVersion.split('/') : [];
   return { verb, group, resource, subresource, namespace, name };

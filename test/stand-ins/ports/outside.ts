@@ -39,5 +39,3 @@ export class Outside {
     } satisfies Ports & { line: Line };
   }
 }
-
-export type Connected = ReturnType<Outside['connect']>;

@@ -8,7 +8,7 @@ import {
   type Message as RawMessage,
 } from '@aws-sdk/client-sqs';
 import { z } from 'zod';
-import type { Clock } from '../clock.ts';
+import { pause, type Clock } from '../clock.ts';
 import type { Message, Queue } from '../intake/queue.ts';
 import { Batches, type Verdicts } from './batches.ts';
 import { entryFailureOf, failureOf, type Failure } from './errors.ts';
@@ -36,6 +36,9 @@ type VisibilityChange = Readonly<{ message: Message; seconds: number }>;
 
 const REQUEST_LIMIT_MS = 5000;
 const LONGEST_VISIBILITY_SECONDS = 43_200;
+/** How soon a waiting poll brings what has become visible, at most. */
+const LATE_POLL_MS = 500;
+const RECENTLY_MS = 2000;
 
 class SqsQueue implements OpenQueue {
   private readonly queueUrl: string;
@@ -45,6 +48,9 @@ class SqsQueue implements OpenQueue {
   private readonly visibilityChanges: Batches<VisibilityChange>;
   /** By receipt handle, the latest change under way: the next one waits for it, so that it rules. */
   private readonly latestChange = new Map<string, Promise<boolean>>();
+  /** Polls whose callers have left, until what they bring is given back. */
+  private readonly latePolls = new Set<Promise<void>>();
+  private gaveBackAt = -Infinity;
   private readonly closing = new AbortController();
 
   constructor({ queueUrl, region, clock }: QueueOptions) {
@@ -76,7 +82,8 @@ class SqsQueue implements OpenQueue {
       return await unlessAborted(signal, polling);
     } catch (error) {
       if (signal.aborted) {
-        void this.giveBackLate(polling);
+        const late = this.giveBackLate(polling).finally(() => this.latePolls.delete(late));
+        this.latePolls.add(late);
         throw error;
       }
       throw failed('receive from the queue', error);
@@ -95,7 +102,9 @@ class SqsQueue implements OpenQueue {
     });
     this.latestChange.set(receiptHandle, change);
     try {
-      return await change;
+      const changed = await change;
+      if (seconds === 0) this.gaveBackAt = this.clock.now();
+      return changed;
     } finally {
       if (this.latestChange.get(receiptHandle) === change) this.latestChange.delete(receiptHandle);
     }
@@ -120,7 +129,12 @@ class SqsQueue implements OpenQueue {
   }
 
   async close(limitMs: number): Promise<void> {
-    await Promise.all([this.deletions.close(limitMs), this.visibilityChanges.close(limitMs)]);
+    // What was given back may have gone to a poll of ours that was still waiting.
+    const lateMs =
+      this.clock.now() - this.gaveBackAt < RECENTLY_MS ? Math.min(limitMs / 2, LATE_POLL_MS) : 0;
+    await this.untilLatePollsEnd(lateMs);
+    const leftMs = limitMs - lateMs;
+    await Promise.all([this.deletions.close(leftMs), this.visibilityChanges.close(leftMs)]);
     this.closing.abort(new Error('the queue is closed'));
     this.client.destroy();
   }
@@ -149,6 +163,12 @@ class SqsQueue implements OpenQueue {
     if (polled.status === 'rejected') return;
     // One that cannot be given back comes back by itself, at the end of its visibility timeout.
     await Promise.allSettled(polled.value.map((message) => this.setVisibility(message, 0)));
+  }
+
+  private async untilLatePollsEnd(limitMs: number): Promise<void> {
+    const ended = new AbortController();
+    const all = Promise.all(this.latePolls).then(() => ended.abort());
+    await Promise.race([all, pause(this.clock, limitMs, ended.signal)]);
   }
 
   private async changeAfter(

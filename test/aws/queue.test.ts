@@ -287,6 +287,25 @@ describe('closing', () => {
     expect(await standIn.counts()).toEqual({ visible: 1, inFlight: 0, delayed: 0 });
   });
 
+  test('gives back once more what a poll of its own took', async () => {
+    const queue = open();
+    await standIn.sendMany(['a', 'b', 'c']);
+    const messages = await receiveAll(queue, 3);
+    const stop = new AbortController();
+    const polling = receive(queue, { waitSeconds: 20 }, stop.signal);
+    stop.abort(new Error('stopping'));
+    await expect(polling).rejects.toThrow('stopping');
+    // The poll is there before what it will take.
+    service.faults.add({
+      action: 'ChangeMessageVisibilityBatch',
+      times: 1,
+      fault: { kind: 'delay', delayMs: 100 },
+    });
+    await Promise.all(messages.map((message) => queue.setVisibility(message, 0)));
+    await queue.close(1000);
+    expect(await standIn.counts()).toEqual({ visible: 3, inFlight: 0, delayed: 0 });
+  });
+
   test('gives up at its limit what has no answer', async () => {
     await standIn.sendMany(['a', 'b']);
     const queue = open();

@@ -28,7 +28,7 @@ type Book = {
   journal: Journal | undefined;
   /** Text of the annotation that `journal` was read from or written as. */
   text: string | undefined;
-  /** Emergencies that the Node refused to bear: in memory only, and part of every further write. */
+  /** What the Node refused to bear, paced interruptions apart: in memory only, and part of every further write. */
   refused: readonly Change[];
   waiting: Entry[];
   writing: boolean;
@@ -39,6 +39,7 @@ type Book = {
   forbiddenSince: number | undefined;
 };
 
+const MAX_REFUSED = 4 * MAX_LIVE;
 /** How long a 403 may be a restarting API server's before it counts as final. */
 const FORBIDDEN_FOR_GOOD_MS = 10_000;
 const DEPARTED_REMEMBERED_MS = 3_600_000;
@@ -349,12 +350,11 @@ export class Records {
     let { journal } = book;
     for (const change of changes) {
       if (change.type === 'event' && !isEmergency(interruptionOf(change.event, now).kind)) continue;
-      if (change.type === 'event' && book.refused.length >= MAX_LIVE) continue;
+      const isFull = book.refused.length >= MAX_REFUSED;
+      if (change.type === 'event' && isFull) continue;
       const folded = fold(journal, change, machine, now);
       ({ journal } = folded);
-      if (change.type === 'event' && folded.verdict === 'recorded') {
-        book.refused = [...book.refused, change];
-      }
+      if (folded.verdict === 'recorded' && !isFull) book.refused = [...book.refused, change];
     }
     this.remember(node.name, book, book.text, journal);
     return { outcome: 'refused', message, journal };

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { NodeObject, Taint } from '../control-plane/objects.ts';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -11,13 +11,14 @@ import {
   noMarks,
   untilSettled,
 } from '../harness/marks.ts';
-import { spotNotice } from '../harness/messages.ts';
+import { spotNotice, terminateHook } from '../harness/messages.ts';
 import { endVisibility, fateOf, timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
 import { createPod, createPods } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { throttling } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 
@@ -39,6 +40,8 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
   beforeAll(async () => {
     world = await startWorld(options);
   });
+
+  afterEach(() => world.autoScaling.faults.clear());
 
   afterAll(async () => {
     await world.stop();
@@ -184,6 +187,37 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
       { by: 'eviction', status: 201, uid: guest.metadata.uid },
     ]);
     expect(queue.events().filter(({ type }) => type === 'received')).toHaveLength(1);
+  });
+
+  it('comes back even while a hook of the old Node waits for Auto Scaling', async () => {
+    const { api, kubelet, autoScaling } = world;
+    const node = 'anew-hooked';
+    const instance = instanceId();
+    const spec = { name: node, instanceId: instance, systemUUID: newUuid() };
+    await kubelet.addNode(spec);
+    await createPod(api, { name: `${node}-slow`, node, behaviour: { exitsAfterSeconds: 6 } });
+    await eventually(() => kubelet.record(`${node}-slow`).readyAt !== undefined);
+    autoScaling.addHook({ group: node, hook: 'drain', heartbeatTimeoutSeconds: 300 });
+    const action = autoScaling.beginAction({ group: node, hook: 'drain', instanceId: instance });
+    autoScaling.faults.add({ action: 'CompleteLifecycleAction', fault: throttling });
+    const { queue } = await runController(world);
+    await untilDeleted(queue, [await queue.send(terminateHook(action))]);
+    await eventually(() => kubelet.record(`${node}-slow`).deletions.length > 0);
+
+    await api.delete(`/api/v1/nodes/${node}`);
+    await eventually(() => autoScaling.calls('CompleteLifecycleAction').length > 0);
+    await kubelet.addNode(spec);
+    const guest = await createPod(api, { name: `${node}-guest`, node, behaviour: exitsSoon });
+    await eventually(() => kubelet.record(`${node}-guest`).goneAt !== undefined);
+    const completedEarly = action.completedAt;
+    autoScaling.faults.clear();
+    await untilSettled(api, node, { timeoutMs: 60_000 });
+
+    expect(completedEarly).toBeUndefined();
+    expect(action.result).toBe('CONTINUE');
+    expect(await removalsOf(world, guest.metadata)).toMatchObject([
+      { by: 'eviction', status: 201, uid: guest.metadata.uid },
+    ]);
   });
 
   it.each([

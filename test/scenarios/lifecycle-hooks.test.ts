@@ -221,7 +221,7 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
 
     const id = await queue.send(terminateHook(foreign));
     await untilDeleted(queue, [id]);
-    const journal = await untilSettled(api, node);
+    const journal = await untilSettled(api, node, { timeoutMs: 60_000 });
     // What begins after it has ended, too.
     await drainWithHook(world, 'after-foreign');
     await untilSettled(api, 'after-foreign');

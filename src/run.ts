@@ -14,8 +14,8 @@ import { isHookOfOurs } from './plan/hooks.ts';
 import { createLog, type Log } from './report/log.ts';
 
 /** Then what is still under way is given up, so that the process ends within 5 s. */
-const STOP_WITHIN_MS = 4500;
-const CLOSE_QUEUE_WITHIN_MS = 1000;
+const STOP_WITHIN_MS = 4000;
+const CLOSE_QUEUE_WITHIN_MS = 500;
 const FLUSH_WITHIN_MS = 400;
 
 /**

@@ -6,7 +6,7 @@ import type { Message, Queue } from './queue.ts';
 export const VISIBILITY_SECONDS = 20;
 
 /** A queue that does not answer is not waited for: what it hides comes back by itself. */
-const GIVE_BACK_WITHIN_MS = 1500;
+const GIVE_BACK_WITHIN_MS = 1000;
 
 /** The one way a message leaves our hands. */
 export type Settlement =

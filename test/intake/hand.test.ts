@@ -141,7 +141,7 @@ describe('giving everything back', () => {
     hand.settle(message, { end: 'delete' });
     let done = false;
     const givenBack = hand.giveAllBack().then(() => (done = true));
-    await clock.advance(1000);
+    await clock.advance(500);
     expect(done).toBe(false);
     release();
     await clock.resolved(givenBack);
@@ -155,7 +155,7 @@ describe('giving everything back', () => {
     const release = queue.hidings.hold();
     let done = false;
     const givenBack = hand.giveAllBack().then(() => (done = true));
-    await clock.advance(1400);
+    await clock.advance(900);
     expect(done).toBe(false);
     await clock.advance(100);
     expect(done).toBe(true);

@@ -6,7 +6,7 @@ import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOf, noMarks } from '../harness/marks.ts';
 import { spotNotice, terminateHook } from '../harness/messages.ts';
-import { isDeleted, untilDeleted } from '../harness/queued.ts';
+import { fateOf, isDeleted, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runControllerOn } from '../harness/running.ts';
 import { createPods } from '../harness/workloads.ts';
@@ -181,7 +181,7 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
       const { api } = world;
       const load = await loadOf(world, prefix, stage.nodes);
       const { nodes, queue } = load;
-      endings.push(async () => removeNodes(world, load));
+      endings.push(async () => removeNodes(world, nodes));
       let isOver = false;
       const end = async () => {
         if (isOver) return;
@@ -226,6 +226,26 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
     },
   );
 
+  it('while messages wait for their nodes gives them back', async () => {
+    const { kubelet } = world;
+    const nodes = nodesOf('awaited', 12);
+    const queue = await world.queues.createQueue('awaited');
+    const controller = await runControllerOn(world, queue);
+    const ids = await queue.sendMany(nodes.map((node) => spotNotice(node)));
+    await eventually(() => ids.every((id) => fateOf(queue, id).includes('visibility-changed')));
+    const before = await queue.counts();
+
+    const exit = await controller.stop({ limitMs: stopsWithinMs });
+
+    expect(before).toEqual({ visible: 0, inFlight: 12, delayed: 0 });
+    expect(exit).toEqual({ code: 0, signal: null });
+    expect(await queue.counts()).toEqual({ visible: 12, inFlight: 0, delayed: 0 });
+    await kubelet.addNodes(nodes);
+    endings.push(async () => removeNodes(world, nodes));
+    await runControllerOn(world, queue);
+    await untilDeleted(queue, ids);
+  });
+
   it('while Auto Scaling is silent about a completion ends in 5 s with 0', async () => {
     const { api, autoScaling } = world;
     const { nodes, queue } = await loadOf(world, 'silent', 1);
@@ -249,13 +269,17 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
   });
 });
 
-/** Nodes, pods on some of them, and a queue of their own. */
-async function loadOf(world: World, prefix: string, count: number): Promise<Load> {
-  const { api, kubelet, queues } = world;
-  const nodes = Array.from({ length: count }, (_, at) => ({
+function nodesOf(prefix: string, count: number): Load['nodes'] {
+  return Array.from({ length: count }, (_, at) => ({
     name: `${prefix}-${at}`,
     instanceId: instanceId(),
   }));
+}
+
+/** Nodes, pods on some of them, and a queue of their own. */
+async function loadOf(world: World, prefix: string, count: number): Promise<Load> {
+  const { api, kubelet, queues } = world;
+  const nodes = nodesOf(prefix, count);
   await kubelet.addNodes(nodes);
   const inhabited = nodes.slice(0, 20);
   await createPods(
@@ -276,7 +300,7 @@ async function loadOf(world: World, prefix: string, count: number): Promise<Load
 }
 
 /** Later processes of this world would go on with what stands on them. */
-async function removeNodes({ kubelet }: World, { nodes }: Load): Promise<void> {
+async function removeNodes({ kubelet }: World, nodes: Load['nodes']): Promise<void> {
   await mapLimited(nodes, 24, async ({ name }) => kubelet.removeNode(name));
 }
 

@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApiClient } from './api-client.ts';
 import { readAuditLog, type AuditEntry, type AuditFilter } from './audit.ts';
@@ -195,6 +197,7 @@ async function assemble(
     name: 'kube-controller-manager' | 'kube-scheduler',
     token: string,
     flags: readonly string[],
+    healthSays?: string,
   ): Promise<ComponentControl> => {
     const port = await freePort();
     const args = [
@@ -206,7 +209,7 @@ async function assemble(
       ...flags,
     ];
     const component = supervise(folder, name, args, async (process) =>
-      untilAnswers(process, `https://127.0.0.1:${port}/healthz`, null),
+      untilAnswers(process, `https://127.0.0.1:${port}/healthz?verbose`, null, healthSays),
     );
     releases.push(component.stop);
     await component.start();
@@ -217,7 +220,9 @@ async function assemble(
       ? startBeside(
           'kube-controller-manager',
           users.controllerManager,
-          controllerManagerFlags(folder, certificate, options.controllerManager),
+          controllerManagerFlags(folder, certificate, controllersOf(options.controllerManager)),
+          // It is healthy before its controllers exist, and an outage in between would end it.
+          `]${controllersOf(options.controllerManager)[0] ?? ''}`,
         )
       : undefined,
     options.scheduler
@@ -265,6 +270,8 @@ function supervise(
   let process: GuardedProcess | undefined;
   const running = (): GuardedProcess => {
     if (!process) throw new Error(`${component} is stopped`);
+    const exit = process.exit();
+    if (exit) throw new Error(`${component} exited with ${exit.signal ?? exit.code}`);
     return process;
   };
   return {
@@ -341,13 +348,17 @@ function apiServerArgs(
   ];
 }
 
+function controllersOf(asked: true | readonly string[]): readonly string[] {
+  return asked === true ? defaultControllers : asked;
+}
+
 function controllerManagerFlags(
   folder: string,
   certificate: string,
-  controllers: true | readonly string[],
+  controllers: readonly string[],
 ): string[] {
   return [
-    `--controllers=${(controllers === true ? defaultControllers : controllers).join(',')}`,
+    `--controllers=${controllers.join(',')}`,
     '--use-service-account-credentials=true',
     `--service-account-private-key-file=${join(folder, 'service-account.key')}`,
     `--root-ca-file=${certificate}`,
@@ -418,11 +429,15 @@ function kubeconfig(url: string, ca: string, token: string): string {
 
 const readyLimitMs = 120_000;
 
-/** `certificate`: path of the file to trust; null trusts any. Absent while the server is making it. */
+/**
+ * Until the answer is 200 and holds `says`. `certificate`: path of the file to trust, absent while
+ * the server is making it; null trusts any.
+ */
 async function untilAnswers(
   process: GuardedProcess,
   url: string,
   certificate?: string | null,
+  says = '',
 ): Promise<void> {
   const deadline = performance.now() + readyLimitMs;
   let last: unknown;
@@ -430,9 +445,9 @@ async function untilAnswers(
     const exit = process.exit();
     if (exit) throw new Error(`exited with ${exit.signal ?? exit.code}`, { cause: last });
     try {
-      const status = await statusOf(url, certificate);
-      if (status === 200) return;
-      last = new Error(`${url} answered ${status}`);
+      const { status, body } = await answerOf(url, certificate);
+      if (status === 200 && body.includes(says)) return;
+      last = new Error(`${url} answered ${status}: ${body}`);
     } catch (error) {
       // Refused, reset, no certificate yet: all are normal on the way up.
       last = error;
@@ -442,26 +457,22 @@ async function untilAnswers(
   throw new Error(`not ready within ${readyLimitMs} ms`, { cause: last });
 }
 
-async function statusOf(url: string, certificate: string | null | undefined): Promise<number> {
+async function answerOf(
+  url: string,
+  certificate: string | null | undefined,
+): Promise<{ status: number; body: string }> {
   if (certificate === undefined) {
     const response = await fetch(url, { signal: AbortSignal.timeout(2000) });
-    await response.body?.cancel();
-    return response.status;
+    return { status: response.status, body: await response.text() };
   }
   const trust =
     certificate === null ? { rejectUnauthorized: false } : { ca: await readFile(certificate) };
-  return new Promise((resolve, reject) => {
-    const request = httpsRequest(
-      url,
-      { ...trust, agent: false, signal: AbortSignal.timeout(2000) },
-      (response) => {
-        response.resume();
-        resolve(response.statusCode ?? 0);
-      },
-    );
-    request.once('error', reject);
-    request.end();
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    httpsRequest(url, { ...trust, agent: false, signal: AbortSignal.timeout(2000) }, resolve)
+      .once('error', reject)
+      .end();
   });
+  return { status: response.statusCode ?? 0, body: await text(response) };
 }
 
 // The API server makes these a moment after it has become ready.

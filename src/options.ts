@@ -1,5 +1,6 @@
 import { parseSelector } from './kubernetes/selector.ts';
 import { parseHookPatterns, type HookPatterns } from './plan/hooks.ts';
+import { ACTIONS } from './plan/policy.ts';
 
 type Parsed<Value> =
   | Readonly<{ value: Value }>
@@ -68,6 +69,8 @@ function choice<const Choice extends string>(...choices: readonly Choice[]): Sha
   };
 }
 
+const ACTION = { ...choice(...ACTIONS.toReversed()), otherwise: { text: 'drain' } } as const;
+
 const TRUE_OR_FALSE: Shape<boolean> = {
   type: 'boolean',
   takes: 'true or false',
@@ -118,6 +121,12 @@ const TABLE = {
     otherwise: { told: 'all nodes', from: () => ({ value: '' }) },
     description: 'The nodes to look after. Messages about others are deleted without effect.',
   },
+  managedNodes: {
+    ...choice('assist', 'handle', 'ignore'),
+    otherwise: { text: 'assist' },
+    description:
+      'Nodes that others manage, told by the labels karpenter.sh/nodepool and eks.amazonaws.com/nodegroup. assist: rebalance recommendations and lifecycle hooks are left to the owner, everything else is done. handle: all is done. ignore: nothing is.',
+  },
   hooks: {
     ...text('patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards', parseHooks),
     otherwise: { text: '*' },
@@ -131,6 +140,36 @@ const TABLE = {
       from: (queueUrl: string) => derived(accountsOfQueue(queueUrl)),
     },
     description: 'Events of other AWS accounts are deleted without effect.',
+  },
+  spotInterruptionAction: {
+    ...ACTION,
+    description:
+      'What a spot interruption calls for. drain: mark the node and evict its pods. cordon: all marks, no evictions. prefer-no-schedule: a PreferNoSchedule taint only. ignore: nothing. Of several interruptions of one node, the strongest action wins.',
+  },
+  capacityReservationAction: {
+    ...ACTION,
+    description:
+      'The same for the interruption of a capacity reservation and the end of a capacity block.',
+  },
+  rebalanceAction: { ...ACTION, description: 'The same for a rebalance recommendation.' },
+  scheduledChangeAction: {
+    ...ACTION,
+    description: 'The same for a scheduled change (maintenance, retirement) of AWS Health.',
+  },
+  stateChangeAction: {
+    ...ACTION,
+    description: 'The same for an instance that is being stopped or terminated.',
+  },
+  terminateHookAction: {
+    ...ACTION,
+    description:
+      'The same for a terminate hook. Once the action has ended, the hooks that are ours are completed; with ignore, none is.',
+  },
+  capacityReservationLabel: {
+    ...text('the key of a node label', parseLabelKey),
+    otherwise: { text: 'karpenter.k8s.aws/capacity-reservation-id' },
+    description:
+      'The label that holds the ID of the capacity reservation a node runs in. The end of a capacity block is told by that ID alone.',
   },
   deadlineMarginSeconds: {
     ...seconds(0, 60),
@@ -415,6 +454,15 @@ function parseNodeSelector(given: string): Parsed<string> {
   } catch (error) {
     return { fault: `is none: ${error instanceof Error ? error.message : String(error)}` };
   }
+}
+
+/** https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set */
+function parseLabelKey(given: string): Parsed<string> {
+  const [name = '', prefix] = given.split('/').toReversed();
+  const isName = /^[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?$/.test(name);
+  const isPrefixed = prefix === undefined || 'value' in parseDnsName(prefix);
+  const isKey = isName && isPrefixed && given.split('/').length <= 2;
+  return isKey ? { value: given } : { fault: undefined };
 }
 
 function parseHooks(given: string): Parsed<HookPatterns> {

@@ -93,8 +93,12 @@ async function start(
   release.defer(() => http.close());
   log.info('http listening', { port: http.port });
 
-  const { nodeSelector: selector } = options;
-  const nodes = createNodeIndex({ connection, selector, clock, report: log });
+  const reading = {
+    connection,
+    selector: options.nodeSelector,
+    reservationLabel: options.capacityReservationLabel,
+  };
+  const nodes = createNodeIndex({ ...reading, clock, report: log });
   release.defer(() => nodes.close());
   await Promise.race([nodes.start(), aborted(stop)]);
   if (stop.aborted) return;
@@ -112,7 +116,7 @@ async function start(
     {
       queue,
       nodes,
-      store: createNodeStore({ connection, selector }),
+      store: createNodeStore(reading),
       pods: createPods({ connection, clock, report: log }),
       volumes: createVolumes({ connection, clock }),
       hooks,
@@ -142,6 +146,15 @@ function readiness(controller: Controller | undefined, stop: AbortSignal): reado
 function policyOf(options: Options): IntakePolicy & DrainPolicy {
   const { eventAccounts, hooks, podNamespace: namespace, podName: name } = options;
   return {
+    actions: {
+      'spot-interruption': options.spotInterruptionAction,
+      'capacity-reservation': options.capacityReservationAction,
+      rebalance: options.rebalanceAction,
+      'scheduled-change': options.scheduledChangeAction,
+      'terminate-hook': options.terminateHookAction,
+      'state-change': options.stateChangeAction,
+    },
+    managedNodes: options.managedNodes,
     marginMs: options.deadlineMarginSeconds * 1000,
     budgets: options.disruptionBudgets,
     podGraceSeconds: options.podGraceSeconds,

@@ -71,12 +71,19 @@ export class HookKeeper {
     return journal.live.filter((entry): entry is Hooked => isHooked(entry) && this.isOurs(entry));
   }
 
-  /** Completes each until it is accepted or over, or the window has ended after a first try. */
-  async completeAll(journal: () => Journal, windowEnd: () => number): Promise<void> {
+  /**
+   * Completes each until it is accepted or over, or the window has ended after a first try; stops
+   * asking when there is something to do before.
+   */
+  async completeAll(
+    journal: () => Journal,
+    windowEnd: () => number,
+    mayGoOn: () => boolean,
+  ): Promise<void> {
     for (;;) {
       const left = this.left(journal());
-      if (left.length === 0 || this.signal.aborted) return;
-      await Promise.all(left.map((entry) => this.complete(entry, windowEnd)));
+      if (left.length === 0 || this.signal.aborted || !mayGoOn()) return;
+      await Promise.all(left.map((entry) => this.complete(entry, windowEnd, mayGoOn)));
     }
   }
 
@@ -85,21 +92,26 @@ export class HookKeeper {
     this.beats.clear();
   }
 
-  private isOurs({ hook }: Hooked): boolean {
+  private isOurs({ kind, hook }: Hooked): boolean {
     return (
+      this.policy.actions[kind] !== 'ignore' &&
       hook.completedAt === undefined &&
       !this.done.has(hook.token) &&
       this.policy.isOurHook(hook.group, hook.name)
     );
   }
 
-  private async complete(entry: Hooked, windowEnd: () => number): Promise<void> {
+  private async complete(
+    entry: Hooked,
+    windowEnd: () => number,
+    mayGoOn: () => boolean,
+  ): Promise<void> {
     const { hook } = entry;
     const endAt = (): number => Math.min(windowEnd(), entry.time + LONGEST_ACTION_MS);
     const { clock, hooks, report } = this.ports;
     let retryMs = FIRST_RETRY_MS;
     let told = false;
-    while (!this.signal.aborted) {
+    while (!this.signal.aborted && mayGoOn()) {
       const answer = await this.ask(() => hooks.complete(this.actionOf(hook), this.signal));
       if (answer === undefined) return;
       const facts = this.factsOf(hook);

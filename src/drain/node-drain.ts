@@ -179,14 +179,18 @@ export class NodeDrain {
     try {
       for (;;) {
         await this.ports.marksFirst(signal);
-        await this.empty();
+        const action = this.plan?.action;
+        if (action === 'drain') await this.empty();
         await this.detachVolumes();
         await this.drainLoadBalancers();
         await this.keeper.completeAll(
           () => this.journal,
           () => this.windowEnd(),
+          () => this.nodeIsGone || this.plan?.action === action,
         );
         if (signal.aborted) return 'stopped';
+        // What calls for more, or for less, came meanwhile.
+        if (this.plan?.action !== action && !this.nodeIsGone) continue;
         if (await this.settle()) return this.nodeIsGone ? 'node gone' : 'settled';
       }
     } catch (error) {
@@ -215,7 +219,7 @@ export class NodeDrain {
 
   /** Returns when the node is known to be empty, the window has ended, or the drain has. */
   private async empty(): Promise<void> {
-    while (!this.hasEnded()) {
+    while (!this.hasEnded() && this.plan?.action === 'drain') {
       this.awake = false;
       const now = this.ports.clock.now();
       if (this.listIsDue(now)) await this.list();
@@ -477,7 +481,8 @@ export class NodeDrain {
   private async perform(task: Task): Promise<JobResult> {
     const { clock, pods } = this.ports;
     const { pod } = task;
-    const step = this.hasEnded() || this.isHeld() ? undefined : this.stepOf(task, clock.now());
+    const mayAct = !this.hasEnded() && !this.isHeld() && this.plan?.action === 'drain';
+    const step = mayAct ? this.stepOf(task, clock.now()) : undefined;
     if (step === undefined || step.do === 'wait') {
       this.unqueue(task);
       return 'nothing';
@@ -728,9 +733,11 @@ export class NodeDrain {
 
   private async drainLoadBalancers(): Promise<void> {
     const { clock } = this.ports;
+    const action = this.plan?.action;
+    if (action === 'prefer-no-schedule') return;
     const latestAt = clock.now() + this.policy.loadBalancerDrainSeconds * 1000;
     const untilAt = (): number => Math.min(this.windowEnd(), latestAt);
-    while (!this.hasEnded() && clock.now() < untilAt()) {
+    while (!this.hasEnded() && clock.now() < untilAt() && this.plan?.action === action) {
       this.awake = false;
       await this.sleepUntil(untilAt());
     }
@@ -746,9 +753,10 @@ export class NodeDrain {
     // One that came in the last moment.
     if (this.hooksLeft()) return false;
     // With pods left the window is over, and so may be the machine: watched until one of them goes.
-    if (this.standing().length > 0) return false;
+    const drained = this.plan?.action === 'drain';
+    if (drained && this.standing().length > 0) return false;
     const asOf = this.journal.live.map(({ id }) => id);
-    this.tellEnd('drained');
+    this.tellEnd(drained ? 'drained' : 'not drained by policy');
     for (;;) {
       const result = await journals.apply(this.nodeName, { type: 'settled', asOf });
       if (this.hasEnded()) return true;
@@ -818,7 +826,7 @@ export class NodeDrain {
     });
   }
 
-  private tellEnd(message: 'drained' | 'node gone'): void {
+  private tellEnd(message: 'drained' | 'not drained by policy' | 'node gone'): void {
     const { clock, report } = this.ports;
     const deadlineAt = this.plan?.deadlineAt;
     const ways: Record<string, number> = {};
@@ -829,6 +837,7 @@ export class NodeDrain {
       node: this.nodeName,
       instance: this.journal.machine.instanceId,
       kind: this.plan?.kind,
+      action: this.plan?.action,
       ...(deadlineAt !== undefined && {
         secondsToSpare: Math.round((deadlineAt - clock.now()) / 100) / 10,
       }),

@@ -7,7 +7,7 @@ import type { Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { Breaker } from './breaker.ts';
 import { Hand, type Settlement } from './hand.ts';
-import { factsOf, Judge, type EventVerdict } from './judge.ts';
+import { factsOf, Judge, subjectOf, type EventVerdict } from './judge.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import { Park, type ParkedMessage } from './park.ts';
 import type { Message, Queue } from './queue.ts';
@@ -94,11 +94,19 @@ export class Intake {
 
   start(): void {
     this.unsubscribe = this.ports.nodes.subscribe((before, after) => {
-      if (after?.instanceId === before?.instanceId) return;
-      // One that has gone, too: its hooks wait for nothing any more.
-      const instanceId = after?.instanceId ?? before?.instanceId;
-      if (instanceId === undefined) return;
-      for (const parked of this.park.takeForInstance(instanceId)) this.rejudge(parked);
+      const subjects = new Set<string>();
+      if (after?.instanceId !== before?.instanceId) {
+        // One that has gone, too: its hooks wait for nothing any more.
+        const instanceId = after?.instanceId ?? before?.instanceId;
+        if (instanceId !== undefined) subjects.add(instanceId);
+      }
+      const reservationId = after?.capacityReservationId;
+      if (reservationId !== undefined && reservationId !== before?.capacityReservationId) {
+        subjects.add(reservationId);
+      }
+      for (const subject of subjects) {
+        for (const parked of this.park.takeFor(subject)) this.rejudge(parked);
+      }
     });
     this.breaker.onChange(() => this.receiver.wake());
     void this.readRedrivePolicy();
@@ -222,14 +230,19 @@ export class Intake {
     this.park.add({ message, events, parkedAt: now, until });
     this.ports.report.debug('parked', {
       messageId: message.id,
-      instances: instancesOf(events),
+      subjects: events.map(subjectOf),
       seconds,
     });
     return { end: 'hide', seconds };
   }
 
-  private hasNode({ instanceId }: InterruptingEvent): boolean {
-    return this.ports.nodes.byInstance(instanceId).length > 0;
+  private hasNode(event: InterruptingEvent): boolean {
+    const { nodes } = this.ports;
+    if (event.kind !== 'capacity-block-expiry')
+      return nodes.byInstance(event.instanceId).length > 0;
+    return [...nodes.all()].some(
+      ({ capacityReservationId }) => capacityReservationId === event.reservationId,
+    );
   }
 
   private rejudge(parked: ParkedMessage): void {
@@ -279,7 +292,7 @@ export class Intake {
           this.count('not-in-this-cluster');
           this.ports.report.debug('not in this cluster', {
             messageId: message.id,
-            instances: instancesOf(events),
+            subjects: events.map(subjectOf),
           });
         }
         this.settle(message, settlement);
@@ -348,8 +361,4 @@ export class Intake {
       this.tally.clear();
     });
   }
-}
-
-function instancesOf(events: readonly InterruptingEvent[]): readonly string[] {
-  return events.map(({ instanceId }) => instanceId);
 }

@@ -1,13 +1,20 @@
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
-import type { Event } from '../events/event.ts';
+import type { CapacityBlockExpiry, Event } from '../events/event.ts';
 import { deadlineOf, hasOutlived } from '../plan/deadline.ts';
-import { interruptionOf, isInterrupting, type InterruptingEvent } from '../plan/interruption.ts';
+import {
+  interruptionOf,
+  isInterrupting,
+  kindOf,
+  type InterruptingEvent,
+} from '../plan/interruption.ts';
 import type { NodeView } from '../plan/node.ts';
-import type { Policy } from '../plan/policy.ts';
+import { isLeftToOwner, type Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import type { Records } from './records.ts';
+
+type InstanceEvent = Exclude<InterruptingEvent, { kind: 'capacity-block-expiry' }>;
 
 /** What one event of a message comes to. */
 export type EventVerdict =
@@ -26,6 +33,8 @@ export type Outcome =
   | 'hook-completed'
   | 'other-account'
   | 'not-selected'
+  | 'ignored-by-policy'
+  | 'left-to-owner'
   | 'kind-not-handled';
 
 const RECHECK_SECONDS = 30;
@@ -67,11 +76,36 @@ export class Judge {
       return { end: 'over', outcome: 'other-account' };
     }
     if (!isInterrupting(event)) return { end: 'over', outcome: 'kind-not-handled' };
-    const found = this.ports.nodes.byInstance(event.instanceId);
-    const [node] = found;
+    if (this.policy.actions[kindOf(event)] === 'ignore') {
+      return { end: 'over', outcome: 'ignored-by-policy' };
+    }
+    if (event.kind === 'capacity-block-expiry') return this.judgeBlock(event, signal);
+    const [node] = this.ports.nodes.byInstance(event.instanceId);
     if (node === undefined) return this.judgeWithoutNode(event, signal);
-    if (found.length > 1) return this.judgeAmbiguous(event, found, signal);
+    return this.judgeOn(node, event, signal);
+  }
+
+  /** It names no instance: whatever runs in the reservation goes with it. */
+  private async judgeBlock(event: CapacityBlockExpiry, signal: AbortSignal): Promise<EventVerdict> {
+    const nodes = [...this.ports.nodes.all()].filter(
+      ({ capacityReservationId }) => capacityReservationId === event.reservationId,
+    );
+    if (nodes.length === 0) return { end: 'no-node', event };
+    return together(await Promise.all(nodes.map((node) => this.judgeOn(node, event, signal))));
+  }
+
+  private async judgeOn(
+    node: NodeView,
+    event: InterruptingEvent,
+    signal: AbortSignal,
+  ): Promise<EventVerdict> {
+    const claimants =
+      node.instanceId === undefined ? [] : this.ports.nodes.byInstance(node.instanceId);
+    if (claimants.length > 1) return this.judgeAmbiguous(event, claimants, signal);
     if (!node.selected) return { end: 'over', outcome: 'not-selected' };
+    if (isLeftToOwner(kindOf(event), node, this.policy)) {
+      return { end: 'over', outcome: 'left-to-owner' };
+    }
     const isOldNews = await this.isOldNews(event, node, signal);
     if (isOldNews === 'unknown') return { end: 'later', seconds: ASK_AGAIN_SECONDS };
     if (isOldNews) {
@@ -96,10 +130,7 @@ export class Judge {
     return answer;
   }
 
-  private async judgeWithoutNode(
-    event: InterruptingEvent,
-    signal: AbortSignal,
-  ): Promise<EventVerdict> {
+  private async judgeWithoutNode(event: InstanceEvent, signal: AbortSignal): Promise<EventVerdict> {
     const ours = event.kind === 'terminate-hook' && this.policy.isOurHook(event.group, event.hook);
     if (!ours || !this.records.departedRecently(event.instanceId)) return { end: 'no-node', event };
     // Its Node has just gone: nothing is left to drain, and the group waits.
@@ -193,7 +224,9 @@ export class Judge {
         report.info('stale', facts);
         return { end: 'over', outcome: 'stale' };
       case 'gone':
-        return this.judgeWithoutNode(event, signal);
+        return event.kind === 'capacity-block-expiry'
+          ? { end: 'over', outcome: 'stale' }
+          : this.judgeWithoutNode(event, signal);
       case 'refused': {
         // Acted on from memory; the message is the only record, and comes back if this process dies.
         const deadlineAt = interruptionOf(event, startedAt).deadlineAt ?? startedAt;
@@ -211,10 +244,28 @@ export class Judge {
   }
 }
 
+/** Of one event on several nodes: over when it is on each, recorded when it is on any. */
+function together(verdicts: readonly EventVerdict[]): EventVerdict {
+  const open =
+    verdicts.find(({ end }) => end === 'unreachable') ?? verdicts.find(({ end }) => end !== 'over');
+  const recorded = verdicts.find(
+    (verdict) => verdict.end === 'over' && verdict.outcome === 'recorded',
+  );
+  const verdict = open ?? recorded ?? verdicts[0];
+  if (verdict === undefined) throw new Error('an event without a verdict');
+  return verdict;
+}
+
+/** What a message without a Node waits for: its instance's, or one that runs in the reservation. */
+export function subjectOf(event: InterruptingEvent): string {
+  return event.kind === 'capacity-block-expiry' ? event.reservationId : event.instanceId;
+}
+
 export function factsOf(event: Event): Record<string, unknown> {
   return {
     kind: event.kind,
     ...('instanceId' in event && { instance: event.instanceId }),
+    ...('reservationId' in event && { reservation: event.reservationId }),
     ...('hook' in event && { group: event.group, hook: event.hook }),
     event: event.eventId,
     eventTime: new Date(event.time),

@@ -1,8 +1,9 @@
 import type { Clock, Timer } from '../clock.ts';
 import type { InterruptingEvent } from '../plan/interruption.ts';
+import { subjectOf } from './judge.ts';
 import type { Message } from './queue.ts';
 
-/** A message whose instance has no Node (yet). */
+/** A message whose instance, or capacity block, has no Node (yet). */
 export type ParkedMessage = Readonly<{
   message: Message;
   /** Those of its events that wait for a Node. */
@@ -23,7 +24,7 @@ const SWEEP_MS = 1000;
  */
 export class Park {
   private readonly byMessage = new Map<string, ParkedMessage>();
-  private readonly byInstance = new Map<string, Set<string>>();
+  private readonly bySubject = new Map<string, Set<string>>();
   private sweeping: Timer | undefined;
   private readonly clock: Clock;
   private readonly onDue: (due: readonly ParkedMessage[]) => void;
@@ -46,9 +47,9 @@ export class Park {
     this.take(parked.message.id);
     if (this.byMessage.size >= MAX_PARKED) return false;
     this.byMessage.set(parked.message.id, parked);
-    for (const { instanceId } of parked.events) {
-      const ids = this.byInstance.get(instanceId) ?? new Set();
-      this.byInstance.set(instanceId, ids.add(parked.message.id));
+    for (const subject of parked.events.map(subjectOf)) {
+      const ids = this.bySubject.get(subject) ?? new Set();
+      this.bySubject.set(subject, ids.add(parked.message.id));
     }
     this.sweeping ??= this.clock.after(SWEEP_MS, () => this.sweep());
     return true;
@@ -63,17 +64,17 @@ export class Park {
     const parked = this.byMessage.get(messageId);
     if (parked === undefined) return undefined;
     this.byMessage.delete(messageId);
-    for (const { instanceId } of parked.events) {
-      const ids = this.byInstance.get(instanceId);
+    for (const subject of parked.events.map(subjectOf)) {
+      const ids = this.bySubject.get(subject);
       ids?.delete(messageId);
-      if (ids?.size === 0) this.byInstance.delete(instanceId);
+      if (ids?.size === 0) this.bySubject.delete(subject);
     }
     return parked;
   }
 
-  /** Takes out all that wait for this instance. */
-  takeForInstance(instanceId: string): readonly ParkedMessage[] {
-    return [...(this.byInstance.get(instanceId) ?? [])].flatMap((id) => this.take(id) ?? []);
+  /** Takes out all that wait for a Node of this instance or reservation. */
+  takeFor(subject: string): readonly ParkedMessage[] {
+    return [...(this.bySubject.get(subject) ?? [])].flatMap((id) => this.take(id) ?? []);
   }
 
   close(): void {

@@ -5,6 +5,7 @@ import {
   INTERRUPTION_KEY,
   JOURNAL_KEY,
   LOAD_BALANCER_KEY,
+  MANAGER_KEYS,
   ZONE_KEY,
   type NodePatch,
   type NodeView,
@@ -34,8 +35,15 @@ type RawNode = {
 
 const NO_TAINTS: readonly Taint[] = [];
 
-/** The node's fields that are used; undefined for anything that is not a Node as the API server gives it. */
-export function projectNode(raw: RawNode, selector: Selector): NodeView | undefined {
+/**
+ * The node's fields that are used; undefined for anything that is not a Node as the API server gives
+ * it. `reservationLabel` is what CAPACITY_RESERVATION_LABEL names.
+ */
+export function projectNode(
+  raw: RawNode,
+  selector: Selector,
+  reservationLabel: string,
+): NodeView | undefined {
   const { metadata, spec, status } = raw;
   if (
     metadata?.name === undefined ||
@@ -51,6 +59,8 @@ export function projectNode(raw: RawNode, selector: Selector): NodeView | undefi
     uid: metadata.uid,
     resourceVersion: metadata.resourceVersion,
     instanceId: instanceIdOf(spec?.providerID),
+    manager: managerOf(labels),
+    capacityReservationId: labels[reservationLabel],
     zone: labels[ZONE_KEY],
     systemUUID: status?.nodeInfo?.systemUUID ?? '',
     bootId: status?.nodeInfo?.bootID ?? '',
@@ -66,6 +76,11 @@ export function projectNode(raw: RawNode, selector: Selector): NodeView | undefi
     held: annotations[HOLD_KEY] !== undefined,
     deleting: metadata.deletionTimestamp !== undefined,
   };
+}
+
+function managerOf(labels: Readonly<Record<string, string>>): NodeView['manager'] {
+  if (labels[MANAGER_KEYS.karpenter] !== undefined) return 'karpenter';
+  return labels[MANAGER_KEYS.eks] === undefined ? undefined : 'eks';
 }
 
 /** `aws:///ZONE/i-…`; Fargate (`…/UUID/fargate-…`) and hybrid nodes have no instance. */
@@ -104,6 +119,8 @@ type NodeIndexOptions = Readonly<{
   connection: Connection;
   /** Label selector; throws at creation if it is none. */
   selector: string;
+  /** CAPACITY_RESERVATION_LABEL */
+  reservationLabel: string;
   clock: Clock;
   report: Report;
 }>;
@@ -124,14 +141,14 @@ class WatchedNodeIndex implements StartedNodeIndex {
   private readonly filled = Promise.withResolvers<void>();
   private running: Promise<void> | undefined;
 
-  constructor({ connection, selector: text, clock, report }: NodeIndexOptions) {
+  constructor({ connection, selector: text, reservationLabel, clock, report }: NodeIndexOptions) {
     this.report = report;
     const selector = parseSelector(text);
     this.listWatch = new ListWatch(
       {
         what: 'nodes',
         path: '/api/v1/nodes',
-        project: (raw: ApiObject) => projectNode(raw, selector),
+        project: (raw: ApiObject) => projectNode(raw, selector, reservationLabel),
       },
       {
         onList: (listed) => this.takeList(listed),
@@ -253,14 +270,18 @@ class WatchedNodeIndex implements StartedNodeIndex {
 
 const PING_TIMEOUT_MS = 5000;
 
-type NodeStoreOptions = Readonly<{ connection: Connection; selector: string }>;
+type NodeStoreOptions = Pick<NodeIndexOptions, 'connection' | 'selector' | 'reservationLabel'>;
 
-export function createNodeStore({ connection, selector: text }: NodeStoreOptions): NodeStore {
+export function createNodeStore({
+  connection,
+  selector: text,
+  reservationLabel,
+}: NodeStoreOptions): NodeStore {
   const selector = parseSelector(text);
 
   function viewOf(answer: Answer): NodeView | undefined {
     const raw = answer.kind === 'success' ? bodyAs<RawNode>(answer.body) : undefined;
-    return raw && projectNode(raw, selector);
+    return raw && projectNode(raw, selector, reservationLabel);
   }
 
   return {

@@ -1,12 +1,14 @@
 import { isEmergency, type Interruption, type InterruptionKind } from './interruption.ts';
 import type { Journal } from './journal.ts';
-import type { Policy } from './policy.ts';
+import { strongestAction, type Action, type Policy } from './policy.ts';
 
 /** What one node's live interruptions call for, taken together. Times are epoch milliseconds. */
 export type Plan = Readonly<{
   /** Kind of the ruling interruption: value of label and taint. */
   kind: InterruptionKind;
   emergency: boolean;
+  /** The strongest of the live interruptions'. */
+  action: Exclude<Action, 'ignore'>;
   /** From when to when there is time to empty the node; no deadline: budgets rule for ever. */
   windowStartAt: number;
   deadlineAt: number | undefined;
@@ -63,14 +65,16 @@ export function deadlineOf(interruption: Interruption, policy: Policy): number |
 /**
  * The earliest deadline rules. Two exceptions: a deadline that the machine has outlived counts for
  * nothing, and a hook of ours that would expire before another emergency's deadline (be it another
- * hook's) is kept alive until then instead of tightening it. Undefined: nothing is live.
+ * hook's) is kept alive until then instead of tightening it. Undefined: nothing is live that is not
+ * ignored.
  */
 export function planOf(
   journal: Journal,
   policy: Policy,
   lifeSignAt: number | undefined,
 ): Plan | undefined {
-  const rows = journal.live.map((interruption) => {
+  const minded = journal.live.filter(({ kind }) => policy.actions[kind] !== 'ignore');
+  const rows = minded.map((interruption) => {
     const deadlineAt = deadlineOf(interruption, policy);
     return {
       interruption,
@@ -98,10 +102,12 @@ export function planOf(
       a.interruption.time - b.interruption.time ||
       (a.interruption.id < b.interruption.id ? -1 : 1),
   );
-  if (ruling === undefined) return undefined;
+  const action = strongestAction(minded.map(({ kind }) => policy.actions[kind]));
+  if (ruling === undefined || action === 'ignore') return undefined;
   return {
     kind: ruling.interruption.kind,
     emergency: rows.some((row) => isEmergency(row.interruption.kind)),
+    action,
     windowStartAt: Math.min(ruling.interruption.time, ruling.deadlineAt ?? Infinity),
     deadlineAt: ruling.deadlineAt,
   };

@@ -43,6 +43,12 @@ export type InterruptionHook = Readonly<{
 /** Of the spot notice: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html */
 const SPOT_NOTICE_MS = 120_000;
 
+/**
+ * Told 40 minutes before the block ends; its instances begin to go half an hour before that.
+ * https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/capacity-blocks-monitor.html
+ */
+const CAPACITY_BLOCK_NOTICE_MS = 600_000;
+
 /** The events that are interruptions of a node this version acts on. */
 export type InterruptingEvent = Extract<
   Event,
@@ -51,7 +57,8 @@ export type InterruptingEvent = Extract<
       | 'spot-interruption'
       | 'rebalance-recommendation'
       | 'terminate-hook'
-      | 'capacity-reservation-interruption';
+      | 'capacity-reservation-interruption'
+      | 'capacity-block-expiry';
   }
 >;
 
@@ -61,12 +68,28 @@ export function isInterrupting(event: Event): event is InterruptingEvent {
     case 'rebalance-recommendation':
     case 'terminate-hook':
     case 'capacity-reservation-interruption':
+    case 'capacity-block-expiry':
       return true;
     case 'state-change':
     case 'launch-hook':
     case 'scheduled-change':
-    case 'capacity-block-expiry':
       return false;
+    default:
+      return assertNever(event);
+  }
+}
+
+/** The kind that people see, which options are named after. */
+export function kindOf(event: InterruptingEvent): InterruptionKind {
+  switch (event.kind) {
+    case 'spot-interruption':
+    case 'terminate-hook':
+      return event.kind;
+    case 'capacity-reservation-interruption':
+    case 'capacity-block-expiry':
+      return 'capacity-reservation';
+    case 'rebalance-recommendation':
+      return 'rebalance';
     default:
       return assertNever(event);
   }
@@ -74,32 +97,41 @@ export function isInterrupting(event: Event): event is InterruptingEvent {
 
 /** The interruption that an event begins; merging decides whether it is news. */
 export function interruptionOf(event: InterruptingEvent, now: number): Interruption {
-  const common = { time: event.time, recordedAt: now, hook: undefined, unknown: {} };
+  const common = {
+    kind: kindOf(event),
+    time: event.time,
+    recordedAt: now,
+    hook: undefined,
+    unknown: {},
+  };
   switch (event.kind) {
     case 'spot-interruption':
       return event.action === 'hibernate'
         ? // Hibernation begins with the notice: nothing is left of its window.
-          { ...common, id: 'spot-hibernate', kind: 'spot-interruption', deadlineAt: event.time }
+          { ...common, id: 'spot-hibernate', deadlineAt: event.time }
         : {
             ...common,
             id: 'spot-interruption',
-            kind: 'spot-interruption',
             deadlineAt: event.time + SPOT_NOTICE_MS,
           };
     case 'capacity-reservation-interruption':
       return {
         ...common,
         id: 'capacity-reservation',
-        kind: 'capacity-reservation',
         deadlineAt: event.terminatesAt ?? event.time + SPOT_NOTICE_MS,
       };
+    case 'capacity-block-expiry':
+      return {
+        ...common,
+        id: 'capacity-block',
+        deadlineAt: event.time + CAPACITY_BLOCK_NOTICE_MS,
+      };
     case 'rebalance-recommendation':
-      return { ...common, id: 'rebalance', kind: 'rebalance', deadlineAt: undefined };
+      return { ...common, id: 'rebalance', deadlineAt: undefined };
     case 'terminate-hook':
       return {
         ...common,
         id: `hook/${event.token}`,
-        kind: 'terminate-hook',
         deadlineAt: undefined,
         hook: {
           group: event.group,

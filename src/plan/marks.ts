@@ -115,14 +115,15 @@ function withMarks(
 ): { node: NodeView; journal: Journal } {
   const plan = planOf(journal, policy, undefined);
   if (plan === undefined) return { node, journal };
+  const taint = { key: INTERRUPTION_KEY, value: plan.kind };
+  if (plan.action === 'prefer-no-schedule') {
+    const taints = withTaint(node.taints, { ...taint, effect: 'PreferNoSchedule' });
+    return { node: { ...node, taints }, journal };
+  }
   let marked: NodeView = {
     ...node,
     interruptionLabel: plan.kind,
-    taints: withTaint(node.taints, {
-      key: INTERRUPTION_KEY,
-      value: plan.kind,
-      effect: 'NoSchedule',
-    }),
+    taints: withTaint(node.taints, { ...taint, effect: 'NoSchedule' }),
   };
   let next = journal;
   // Decided once: a cordon that a person takes away later is not put back.

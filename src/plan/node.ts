@@ -13,6 +13,10 @@ export type NodeView = Readonly<{
   resourceVersion: string;
   /** From `spec.providerID`; undefined for Fargate, hybrid and not yet initialised nodes. */
   instanceId: string | undefined;
+  /** Who manages the node besides us, by its labels. */
+  manager: 'karpenter' | 'eks' | undefined;
+  /** Value of the label that CAPACITY_RESERVATION_LABEL names. */
+  capacityReservationId: string | undefined;
   /** Label `topology.kubernetes.io/zone`. */
   zone: string | undefined;
   /** `status.nodeInfo`; empty before the kubelet's first report. */
@@ -53,3 +57,8 @@ export const HOLD_KEY = 'node-termination-controller/hold';
 /** https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers */
 export const LOAD_BALANCER_KEY = 'node.kubernetes.io/exclude-from-external-load-balancers';
 export const ZONE_KEY = 'topology.kubernetes.io/zone';
+/** Labels that tell who else manages a node. */
+export const MANAGER_KEYS = {
+  karpenter: 'karpenter.sh/nodepool',
+  eks: 'eks.amazonaws.com/nodegroup',
+} as const;

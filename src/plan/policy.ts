@@ -1,5 +1,24 @@
+import type { InterruptionKind } from './interruption.ts';
+import type { NodeView } from './node.ts';
+
+/** What to do about a kind of interruption, the weakest first. */
+export const ACTIONS = [
+  /** Nothing: neither marks nor completed hooks. */
+  'ignore',
+  /** That taint only. */
+  'prefer-no-schedule',
+  /** All marks, no evictions. */
+  'cordon',
+  'drain',
+] as const;
+export type Action = (typeof ACTIONS)[number];
+
 /** What the options ask of planning; see docs/options.md. */
 export type Policy = Readonly<{
+  /** SPOT_INTERRUPTION_ACTION and its like. */
+  actions: Readonly<Record<InterruptionKind, Action>>;
+  /** MANAGED_NODES */
+  managedNodes: 'assist' | 'handle' | 'ignore';
   /** DEADLINE_MARGIN_SECONDS: what must be over this long before a deadline. */
   marginMs: number;
   /** DISRUPTION_BUDGETS */
@@ -13,3 +32,26 @@ export type Policy = Readonly<{
   /** HOOKS: whether a lifecycle hook is ours to complete and to keep alive. */
   isOurHook: (group: string, hook: string) => boolean;
 }>;
+
+export function strongestAction(actions: readonly Action[]): Action {
+  return ACTIONS.findLast((action) => actions.includes(action)) ?? 'ignore';
+}
+
+/** Whether news of this kind is left to whoever manages the node (MANAGED_NODES). */
+export function isLeftToOwner(
+  kind: InterruptionKind | 'launch-hook',
+  { manager }: Pick<NodeView, 'manager'>,
+  { managedNodes }: Policy,
+): boolean {
+  if (manager === undefined) return false;
+  switch (managedNodes) {
+    case 'handle':
+      return false;
+    case 'assist':
+      return kind === 'rebalance' || kind === 'terminate-hook' || kind === 'launch-hook';
+    case 'ignore':
+      return true;
+    default:
+      throw new Error(`unexpected setting: ${JSON.stringify(managedNodes satisfies never)}`);
+  }
+}

@@ -221,6 +221,11 @@ export const MESSAGES = {
     meaning: 'The Node was deleted while it was drained; nothing is left to do there.',
   },
   drained: { level: 'info', meaning: 'All pods that had to go are gone.' },
+  'not drained by policy': {
+    level: 'info',
+    meaning:
+      'The actions chosen for its interruptions (SPOT_INTERRUPTION_ACTION and its like) ask for marks alone; what waits for the end of the drain goes on.',
+  },
   'not all pods left in time': {
     level: 'error',
     meaning: 'The deadline came while these pods were still there.',

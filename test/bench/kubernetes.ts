@@ -116,9 +116,15 @@ async function run(plane: ControlPlane): Promise<void> {
     report: quiet,
   };
   const connection = connect(options);
-  const store = createNodeStore({ connection, selector: '' });
+  const store = createNodeStore({ connection, selector: '', reservationLabel: 'reservation' });
   const pods = createPods({ connection, clock, report: quiet });
-  const index = createNodeIndex({ connection, selector: '', clock, report: quiet });
+  const index = createNodeIndex({
+    connection,
+    selector: '',
+    reservationLabel: 'reservation',
+    clock,
+    report: quiet,
+  });
 
   const numbers = Array.from({ length: nodeCount }, (_, number) => number);
   await mapLimited(numbers, 32, async (number) =>
@@ -235,7 +241,13 @@ async function run(plane: ControlPlane): Promise<void> {
   await createAll('b');
   const again = await Promise.all(nodes.map(({ name }) => pods.onNode(name, signal)));
   const fresh = again.flatMap((list) => list.pods).filter(({ deletion }) => deletion === undefined);
-  const second = createNodeIndex({ connection, selector: '', clock, report: quiet });
+  const second = createNodeIndex({
+    connection,
+    selector: '',
+    reservationLabel: 'reservation',
+    clock,
+    report: quiet,
+  });
   await second.start();
   const bulkLatencies: number[] = [];
   const markLatencies: number[] = [];

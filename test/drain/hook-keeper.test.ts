@@ -74,6 +74,7 @@ function start(rules: Partial<Policy> = {}) {
         keeper.completeAll(
           () => state.journal,
           () => endAt,
+          () => true,
         ),
         3_600_000,
       ),
@@ -316,6 +317,7 @@ describe('completing', () => {
     const completed = keeper.completeAll(
       () => state.journal,
       () => Infinity,
+      () => true,
     );
     await clock.resolved(completed, 49 * 3_600_000);
     expect(clock.now()).toBeGreaterThanOrEqual(at(48 * 3600));
@@ -338,6 +340,7 @@ describe('completing', () => {
     const completed = keeper.completeAll(
       () => state.journal,
       () => Infinity,
+      () => true,
     );
     await clock.advance(1000);
     stopping.abort();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { at, NOON } from '../plan/samples.ts';
+import { at, NOON, policy } from '../plan/samples.ts';
 import {
   addPods,
   beginHook,
@@ -344,6 +344,71 @@ describe('settling', () => {
     void records.apply('node-1', { type: 'event', event: capacity(3, at(600)) });
     release();
     await clock.advance(10_000);
+    expect(acts()).toEqual(['evict web-1-1 30']);
+    expect(journal().state).toBe('settled');
+  });
+});
+
+describe('an action weaker than drain', () => {
+  const cordonForHooks = {
+    actions: { ...policy().actions, 'terminate-hook': 'cordon', rebalance: 'cordon' },
+  } as const;
+
+  test('evicts nothing, completes the hook and settles', async () => {
+    const started = startDrains({ rules: cordonForHooks });
+    const { record, journal, acts, cluster, pods, report, clock } = started;
+    addPods(started, 2);
+    await record(beginHook(started));
+    await clock.advance(1000);
+    expect(acts()).toEqual([]);
+    expect(pods.lists.count).toBe(0);
+    expect(cluster.node('node-1').unschedulable).toBe(true);
+    expect(completedAfter(started)).toBeLessThan(1);
+    expect(journal().state).toBe('settled');
+    expect(report.told('not drained by policy')).toMatchObject([{ action: 'cordon' }]);
+    expect(report.told('drained')).toEqual([]);
+  });
+
+  test('gives load balancers their time where it takes the node out of them', async () => {
+    const started = startDrains({ rules: { ...cordonForHooks, loadBalancerDrainSeconds: 20 } });
+    await started.record(beginHook(started));
+    await started.clock.advance(30_000);
+    expect(completedAfter(started)).toBeCloseTo(20, 0);
+  });
+
+  test('gives load balancers none where it does not', async () => {
+    const actions = { ...policy().actions, 'terminate-hook': 'prefer-no-schedule' } as const;
+    const started = startDrains({ rules: { actions, loadBalancerDrainSeconds: 20 } });
+    await started.record(beginHook(started));
+    await started.clock.advance(1000);
+    expect(completedAfter(started)).toBeLessThan(1);
+    expect(started.cluster.node('node-1').unschedulable).toBe(false);
+  });
+
+  test('is lifted by a stronger one, and its hook waits for the drain', async () => {
+    const started = startDrains({ rules: { ...cordonForHooks, loadBalancerDrainSeconds: 20 } });
+    const { record, acts, journal, clock } = started;
+    addPods(started, 1, { endsAfterSeconds: 10 });
+    await record(beginHook(started));
+    await clock.advance(5000);
+    await record(spot(5));
+    await clock.advance(9000);
+    expect(acts()).toEqual(['evict web-1-1 30']);
+    expect(completedAfter(started)).toBeUndefined();
+    await clock.advance(40_000);
+    expect(completedAfter(started)).toBeGreaterThanOrEqual(15);
+    expect(journal().state).toBe('settled');
+  });
+
+  test('that has settled is lifted, too', async () => {
+    const started = startDrains({ rules: cordonForHooks });
+    const { record, acts, journal, clock } = started;
+    addPods(started, 1);
+    await record(rebalance());
+    await clock.advance(1000);
+    expect(journal().state).toBe('settled');
+    await record(spot(1));
+    await clock.advance(5000);
     expect(acts()).toEqual(['evict web-1-1 30']);
     expect(journal().state).toBe('settled');
   });

@@ -540,3 +540,36 @@ describe('stopping', () => {
     expect(started.clock.pending()).toEqual([]);
   });
 });
+
+describe('the end of a capacity block that no node runs in', () => {
+  test('is recorded as soon as a node registers with the reservation', async () => {
+    const { sqs, cluster, isMarked, clock } = start();
+    const id = sqs.send(
+      messages.capacityBlockExpiry({
+        reservationId: 'cr-7',
+        time: clock.now(),
+        endTime: clock.now() + 2_400_000,
+      }),
+    );
+    await clock.advance(5000);
+    expect(sqs.ids).toEqual([id]);
+    cluster.addNode('node-2', { capacityReservationId: 'cr-7' });
+    await clock.advance(200);
+    expect(sqs.ids).toEqual([]);
+    expect(isMarked(2)).toBe(true);
+    expect(isMarked(1)).toBe(false);
+  });
+
+  test('is not of this cluster at the end of its grace', async () => {
+    const { sqs, clock } = start();
+    sqs.send(
+      messages.capacityBlockExpiry({
+        reservationId: 'cr-7',
+        time: clock.now(),
+        endTime: clock.now() + 2_400_000,
+      }),
+    );
+    await clock.advance(70_000);
+    expect(sqs.ids).toEqual([]);
+  });
+});

@@ -5,7 +5,15 @@ import { Judge, type EventVerdict } from '../../src/intake/judge.ts';
 import { Records } from '../../src/intake/records.ts';
 import type { NodeView } from '../../src/plan/node.ts';
 import type { Policy } from '../../src/plan/policy.ts';
-import { capacity, NOON, policy, rebalance, spot, terminateHook } from '../plan/samples.ts';
+import {
+  capacity,
+  capacityBlock,
+  NOON,
+  policy,
+  rebalance,
+  spot,
+  terminateHook,
+} from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
@@ -43,6 +51,7 @@ async function start({ node = {}, rules, accounts, secondsAfterNoon = 1 }: Optio
     cluster: outside.cluster,
     autoScaling: outside.autoScaling,
     records,
+    journalOf: (name: string) => records.journalOf(name),
     judge: (event: Event): Promise<EventVerdict> => clock.resolved(judge.judge(event, signal)),
   };
 }
@@ -92,6 +101,27 @@ describe('an event of a node', () => {
     expect(isMarked(cluster.node('node-1'))).toBe(false);
   });
 
+  test.each([
+    { kind: 'spot-interruption', event: SPOT },
+    { kind: 'capacity-reservation', event: capacity(0, { instanceId }) },
+    { kind: 'rebalance', event: REBALANCE },
+    { kind: 'terminate-hook', event: HOOK },
+  ] as const)('of kind $kind is not ours where its action is ignore', async ({ kind, event }) => {
+    const actions = { ...policy().actions, [kind]: 'ignore' } as const;
+    const { judge, cluster } = await start({ rules: { actions } });
+    expect(await judge(event)).toEqual({ end: 'over', outcome: 'ignored-by-policy' });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test('that its owner looks after is left to the owner', async () => {
+    const { judge, cluster } = await start({ node: { manager: 'karpenter' } });
+    for (const event of [REBALANCE, HOOK]) {
+      expect(await judge(event)).toEqual({ end: 'over', outcome: 'left-to-owner' });
+    }
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'recorded' });
+  });
+
   test('of a kind that nothing is done about is over', async () => {
     const { judge, cluster } = await start();
     const event = { ...SPOT, kind: 'state-change', state: 'running' } as const;
@@ -124,6 +154,49 @@ describe('an event of a node', () => {
     const { judge, store } = await start();
     store.writes.answerBy(() => ({ outcome: 'refused', status: 422, message: 'invalid' }));
     expect(await judge(event)).toEqual({ end: 'later', seconds });
+  });
+});
+
+describe('the end of a capacity block', () => {
+  const BLOCK = capacityBlock();
+  const inBlock = { capacityReservationId: 'cr-1' };
+
+  test('is recorded on every node of the reservation, with ten minutes from the message on', async () => {
+    const { judge, cluster, journalOf, clock } = await start({ node: inBlock });
+    cluster.addNode('node-2', inBlock);
+    cluster.addNode('node-3', { capacityReservationId: 'cr-2' });
+    await clock.advance(1000);
+    expect(await judge(BLOCK)).toEqual({ end: 'over', outcome: 'recorded' });
+    for (const name of ['node-1', 'node-2']) {
+      expect(journalOf(name)?.live).toMatchObject([
+        { id: 'capacity-block', kind: 'capacity-reservation', deadlineAt: NOON + 600_000 },
+      ]);
+    }
+    expect(isMarked(cluster.node('node-3'))).toBe(false);
+    expect(await judge(BLOCK)).toEqual({ end: 'over', outcome: 'duplicate' });
+  });
+
+  test('waits for a node where none is in the reservation', async () => {
+    const { judge } = await start();
+    expect(await judge(BLOCK)).toEqual({ end: 'no-node', event: BLOCK });
+  });
+
+  test('leaves alone what NODE_SELECTOR does not choose, and records the rest', async () => {
+    const { judge, cluster, clock } = await start({ node: { ...inBlock, selected: false } });
+    cluster.addNode('node-2', inBlock);
+    await clock.advance(1000);
+    expect(await judge(BLOCK)).toEqual({ end: 'over', outcome: 'recorded' });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test('comes back as long as one node could not be judged', async () => {
+    const { judge, cluster, clock } = await start({ node: inBlock });
+    cluster.addNode('node-2', inBlock);
+    cluster.addNode('node-2-twin', { ...inBlock, instanceId: instanceIdOf(2) });
+    await clock.advance(1000);
+    expect(await judge(BLOCK)).toEqual({ end: 'later', seconds: 30 });
+    expect(isMarked(cluster.node('node-1'))).toBe(true);
+    expect(isMarked(cluster.node('node-2'))).toBe(false);
   });
 });
 

@@ -57,9 +57,9 @@ describe('the parked messages', () => {
     park.add(parked(clock, 'a', { instances: ['i-1', 'i-2'] }));
     park.add(parked(clock, 'b', { instances: ['i-2'] }));
     park.add(parked(clock, 'c', { instances: ['i-3'] }));
-    expect(park.takeForInstance('i-2').map(({ message }) => message.id)).toEqual(['a', 'b']);
-    expect(park.takeForInstance('i-2')).toEqual([]);
-    expect(park.takeForInstance('i-1')).toEqual([]);
+    expect(park.takeFor('i-2').map(({ message }) => message.id)).toEqual(['a', 'b']);
+    expect(park.takeFor('i-2')).toEqual([]);
+    expect(park.takeFor('i-1')).toEqual([]);
     expect(park.size).toBe(1);
   });
 
@@ -72,7 +72,7 @@ describe('the parked messages', () => {
     expect(park.size).toBe(1);
     expect(park.holds(first)).toBe(false);
     expect(park.holds(second)).toBe(true);
-    expect(park.takeForInstance('i-1')).toEqual([]);
+    expect(park.takeFor('i-1')).toEqual([]);
   });
 
   test('are 10,000 at most', () => {

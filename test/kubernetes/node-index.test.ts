@@ -24,7 +24,13 @@ beforeEach(async () => {
     clock: systemClock,
     report,
   });
-  index = createNodeIndex({ connection, selector: 'pool=spot', clock: systemClock, report });
+  index = createNodeIndex({
+    connection,
+    selector: 'pool=spot',
+    reservationLabel: 'reservation',
+    clock: systemClock,
+    report,
+  });
   changes = [];
   index.subscribe((before, after) => changes.push(`${brief(before)} → ${brief(after)}`));
 });
@@ -58,7 +64,7 @@ function object({
 }
 
 const view = (fields: NodeFields): NodeView => {
-  const node = projectNode(object(fields), () => false);
+  const node = projectNode(object(fields), () => false, 'reservation');
   if (!node) throw new Error('no node');
   return node;
 };

@@ -15,6 +15,7 @@ describe('a node', () => {
           'topology.kubernetes.io/zone': 'eu-central-1a',
           'node-termination-controller/interruption': 'rebalance',
           'node.kubernetes.io/exclude-from-external-load-balancers': 'false',
+          reservation: 'cr-1',
           other: 'x',
         },
         annotations: {
@@ -42,9 +43,11 @@ describe('a node', () => {
         images: [{ names: ['x'], sizeBytes: 1 }],
       },
     };
-    expect(projectNode(raw, parseSelector('other=x'))).toStrictEqual({
+    expect(projectNode(raw, parseSelector('other=x'), 'reservation')).toStrictEqual({
       ...identity,
       instanceId: 'i-0123456789abcdef0',
+      manager: undefined,
+      capacityReservationId: 'cr-1',
       zone: 'eu-central-1a',
       systemUUID: 'ec2-uuid',
       bootId: 'boot',
@@ -64,22 +67,26 @@ describe('a node', () => {
   });
 
   test('may have nothing but a name', () => {
-    expect(projectNode({ metadata: identity }, parseSelector('pool'))).toStrictEqual({
-      ...identity,
-      instanceId: undefined,
-      zone: undefined,
-      systemUUID: '',
-      bootId: '',
-      ready: false,
-      unschedulable: false,
-      taints: [],
-      selected: false,
-      interruptionLabel: undefined,
-      excludeFromLoadBalancers: undefined,
-      journal: undefined,
-      held: false,
-      deleting: false,
-    });
+    expect(projectNode({ metadata: identity }, parseSelector('pool'), 'reservation')).toStrictEqual(
+      {
+        ...identity,
+        instanceId: undefined,
+        manager: undefined,
+        capacityReservationId: undefined,
+        zone: undefined,
+        systemUUID: '',
+        bootId: '',
+        ready: false,
+        unschedulable: false,
+        taints: [],
+        selected: false,
+        interruptionLabel: undefined,
+        excludeFromLoadBalancers: undefined,
+        journal: undefined,
+        held: false,
+        deleting: false,
+      },
+    );
   });
 
   test.each([
@@ -92,19 +99,28 @@ describe('a node', () => {
     ['aws:///us-east-1a/i-0abc/', undefined],
     ['', undefined],
   ])('with providerID %s is instance %s', (providerID, instanceId) => {
-    expect(projectNode({ metadata: identity, spec: { providerID } }, all)?.instanceId).toBe(
-      instanceId,
-    );
+    expect(
+      projectNode({ metadata: identity, spec: { providerID } }, all, 'reservation')?.instanceId,
+    ).toBe(instanceId);
   });
 
   test.each(['False', 'Unknown'])('whose Ready is %s is not ready', (is) => {
     const raw = { metadata: identity, status: { conditions: [{ type: 'Ready', status: is }] } };
-    expect(projectNode(raw, all)?.ready).toBe(false);
+    expect(projectNode(raw, all, 'reservation')?.ready).toBe(false);
+  });
+
+  test.each([
+    [{ 'karpenter.sh/nodepool': 'default' }, 'karpenter'],
+    [{ 'eks.amazonaws.com/nodegroup': 'workers' }, 'eks'],
+    [{ 'karpenter.sh/capacity-type': 'spot' }, undefined],
+  ] as const)('with labels %o is managed by %s', (labels, manager) => {
+    const raw = { metadata: { ...identity, labels } };
+    expect(projectNode(raw, all, 'reservation')?.manager).toBe(manager);
   });
 
   test('is nothing without name, uid and resourceVersion', () => {
-    expect(projectNode({}, all)).toBeUndefined();
-    expect(projectNode({ metadata: { name: 'a', uid: 'u' } }, all)).toBeUndefined();
+    expect(projectNode({}, all, 'reservation')).toBeUndefined();
+    expect(projectNode({ metadata: { name: 'a', uid: 'u' } }, all, 'reservation')).toBeUndefined();
   });
 });
 

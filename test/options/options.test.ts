@@ -21,8 +21,16 @@ describe('the options', () => {
       awsRegion: 'eu-central-1',
       kubeconfig: undefined,
       nodeSelector: '',
+      managedNodes: 'assist',
       hooks: ['*'],
       eventAccounts: ['123456789012'],
+      spotInterruptionAction: 'drain',
+      capacityReservationAction: 'drain',
+      rebalanceAction: 'drain',
+      scheduledChangeAction: 'drain',
+      stateChangeAction: 'drain',
+      terminateHookAction: 'drain',
+      capacityReservationLabel: 'karpenter.k8s.aws/capacity-reservation-id',
       deadlineMarginSeconds: 5,
       disruptionBudgets: 'until-deadline',
       podGraceSeconds: undefined,
@@ -54,6 +62,7 @@ describe('the options', () => {
   });
 
   test.each([
+    { flags: ['--rebalance-action', 'cordon'], key: 'rebalanceAction', value: 'cordon' },
     { flags: ['--http-port', '9000'], key: 'httpPort', value: 9000 },
     { flags: ['--http-port=0'], key: 'httpPort', value: 0 },
     { flags: ['--wait-for-volumes=false'], key: 'waitForVolumes', value: false },

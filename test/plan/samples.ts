@@ -24,6 +24,15 @@ export const MACHINE: Machine = {
 
 export function policy(changes: Partial<Policy> = {}): Policy {
   return {
+    actions: {
+      'spot-interruption': 'drain',
+      'capacity-reservation': 'drain',
+      rebalance: 'drain',
+      'scheduled-change': 'drain',
+      'terminate-hook': 'drain',
+      'state-change': 'drain',
+    },
+    managedNodes: 'assist',
     marginMs: 5000,
     budgets: 'until-deadline',
     podGraceSeconds: undefined,
@@ -40,6 +49,8 @@ export function nodeView(changes: Partial<NodeView> = {}): NodeView {
     uid: 'node-uid-1',
     resourceVersion: '1',
     instanceId: INSTANCE,
+    manager: undefined,
+    capacityReservationId: undefined,
     zone: 'eu-west-1a',
     systemUUID: MACHINE.systemUUID,
     bootId: MACHINE.bootId,
@@ -78,6 +89,7 @@ export function planOfSpot(changes: Partial<Plan> = {}): Plan {
   return {
     kind: 'spot-interruption',
     emergency: true,
+    action: 'drain',
     windowStartAt: at(0),
     deadlineAt: at(120),
     ...changes,
@@ -117,6 +129,21 @@ export function capacity(
     ...about,
     time: at(seconds),
     terminatesAt: undefined,
+    ...changes,
+  };
+}
+
+export function capacityBlock(
+  seconds = 0,
+  changes: Partial<Of<'capacity-block-expiry'>> = {},
+): Of<'capacity-block-expiry'> {
+  return {
+    kind: 'capacity-block-expiry',
+    eventId: 'event-1',
+    account: '123456789012',
+    time: at(seconds),
+    reservationId: 'cr-1',
+    endsAt: undefined,
     ...changes,
   };
 }

@@ -28,11 +28,17 @@ export function openEdge(kubeconfigPath: string): Edge {
   const report = recordedReport();
   const clock = systemClock;
   const connection = connect({ kubeconfigPath, userAgent: 'edge-test/0', clock, report });
-  const nodes = createNodeIndex({ connection, selector: '', clock, report });
+  const nodes = createNodeIndex({
+    connection,
+    selector: '',
+    reservationLabel: 'reservation',
+    clock,
+    report,
+  });
   return {
     connection,
     nodes,
-    store: createNodeStore({ connection, selector: '' }),
+    store: createNodeStore({ connection, selector: '', reservationLabel: 'reservation' }),
     pods: createPods({ connection, clock, report }),
     volumes: createVolumes({ connection, clock }),
     report,

@@ -98,6 +98,8 @@ export class FakeCluster {
       uid: this.nextUid(name),
       resourceVersion: '',
       instanceId: instanceIdOf(Number(number)),
+      manager: undefined,
+      capacityReservationId: undefined,
       zone: 'eu-west-1a',
       systemUUID: `uuid-${number}`,
       bootId: 'boot-1',

@@ -160,6 +160,7 @@ function policyOf(options: Options): IntakePolicy & DrainPolicy {
     podGraceSeconds: options.podGraceSeconds,
     terminateHookDrainSeconds: options.terminateHookDrainSeconds,
     excludeFromLoadBalancers: options.excludeFromLoadBalancers,
+    everyHookIsOurs: hooks.includes('*'),
     isOurHook: (group, hook) => isHookOfOurs(hooks, group, hook),
     accounts: eventAccounts === '*' ? undefined : new Set(eventAccounts),
     unknownInstanceGraceSeconds: options.unknownInstanceGraceSeconds,

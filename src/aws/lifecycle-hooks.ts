@@ -32,7 +32,12 @@ type Hook = Readonly<{ timeoutSeconds: number; terminates: boolean }>;
 type Group =
   | Readonly<{ outcome: 'found'; hooks: ReadonlyMap<string, Hook> }>
   | Exclude<Description, { outcome: 'found' }>;
-type Known = Readonly<{ group: Group; at: number }>;
+type Known = Readonly<{
+  group: Group;
+  at: number;
+  /** Hooks that were looked for in this very answer, and are not in it. */
+  missed: Set<string>;
+}>;
 
 const REQUEST_LIMIT_MS = 5000;
 /** Auto Scaling throttles soon. */
@@ -40,8 +45,9 @@ const MOST_UNDER_WAY = 16;
 
 /** How long an answer holds. */
 const FRESH_MS = { found: 10 * 60_000, unknown: 30_000, failed: 2000 };
-/** How soon a group is looked at again for a hook that it did not have. */
+/** How soon a group is looked at again for a hook that it did not have when it was looked for. */
 const NEW_HOOK_MS = 15_000;
+const MOST_MISSED = 100;
 
 class AutoScalingHooks implements OpenLifecycleHooks {
   private readonly client: AutoScalingClient;
@@ -115,12 +121,17 @@ class AutoScalingHooks implements OpenLifecycleHooks {
   private async groupOf(name: string, hookName: string, signal: AbortSignal): Promise<Group> {
     const known = this.known.get(name);
     if (known !== undefined) {
-      const { group, at } = known;
-      const isNewHook = group.outcome === 'found' && !group.hooks.has(hookName);
-      const freshMs = isNewHook ? NEW_HOOK_MS : FRESH_MS[group.outcome];
-      if (this.clock.now() - at < freshMs) return group;
+      const { group, at, missed } = known;
+      const isMissing = group.outcome === 'found' && !group.hooks.has(hookName);
+      // Made since that answer, perhaps: only one that was looked for there is known not to be.
+      const missingMs = missed.has(hookName) ? NEW_HOOK_MS : 0;
+      if (this.clock.now() - at < (isMissing ? missingMs : FRESH_MS[group.outcome])) return group;
     }
     const found = await unlessAborted(signal, this.lookUp(name));
+    if (found.outcome === 'found' && !found.hooks.has(hookName)) {
+      const missed = this.known.get(name)?.missed;
+      if (missed !== undefined && missed.size < MOST_MISSED) missed.add(hookName);
+    }
     // What was known of it is worth more than no answer.
     return found.outcome === 'failed' && known?.group.outcome === 'found' ? known.group : found;
   }
@@ -163,7 +174,7 @@ class AutoScalingHooks implements OpenLifecycleHooks {
     const before = this.known.get(name);
     if (group.outcome === 'failed' && before?.group.outcome === 'found') return;
     this.known.delete(name);
-    this.known.set(name, { group, at: this.clock.now() });
+    this.known.set(name, { group, at: this.clock.now(), missed: new Set() });
     const [oldest] = this.known.keys();
     if (this.known.size > this.mostGroups && oldest !== undefined) this.known.delete(oldest);
   }

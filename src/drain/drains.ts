@@ -2,6 +2,7 @@ import type { Timer } from '../clock.ts';
 import type { Journal } from '../plan/journal.ts';
 import { Departures } from './departures.ts';
 import { EvictionQueue } from './eviction-queue.ts';
+import { HookAdvice } from './hook-advice.ts';
 import { NodeDrain, type DrainPolicy, type DrainPorts } from './node-drain.ts';
 
 /** How long after its end a drain is begun again, where the journal still calls for it. */
@@ -27,9 +28,10 @@ export class Drains {
   private readonly policy: DrainPolicy;
   private stopped = false;
 
-  constructor(ports: Omit<DrainPorts, 'queue' | 'departures'>, policy: DrainPolicy) {
+  constructor(ports: Omit<DrainPorts, 'advice' | 'queue' | 'departures'>, policy: DrainPolicy) {
     this.ports = {
       ...ports,
+      advice: new HookAdvice(policy, ports.report),
       queue: new EvictionQueue(ports.clock),
       departures: new Departures(ports.pods, ports.report),
     };

@@ -9,11 +9,13 @@ import type { Interruption, InterruptionHook } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
 import type { Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
+import type { HookAdvice } from './hook-advice.ts';
 import type { Journals } from './journals.ts';
 import type { HookAction, LifecycleHooks } from './lifecycle-hooks.ts';
 
 type Ports = Readonly<{
   hooks: LifecycleHooks;
+  advice: HookAdvice;
   journals: Journals;
   clock: Clock;
   report: Report;
@@ -151,21 +153,17 @@ export class HookKeeper {
   }
 
   private async describe(hook: InterruptionHook): Promise<void> {
-    const { clock, hooks, journals, report } = this.ports;
+    const { clock, hooks, journals, advice } = this.ports;
     let retryMs = FIRST_RETRY_MS;
     while (!this.signal.aborted) {
       const answer = await this.ask(() => hooks.describe(hook.group, hook.name, this.signal));
       if (answer === undefined) return;
       if (answer.outcome !== 'failed') {
         let timeoutSeconds = UNDESCRIBED_HOOK_TIMEOUT_SECONDS;
-        if (answer.outcome === 'found') ({ timeoutSeconds } = answer);
-        else {
-          report.warn('lifecycle hook timeout unknown', {
-            ...this.factsOf(hook),
-            assumedSeconds: timeoutSeconds,
-            reason: answer.message,
-          });
-        }
+        if (answer.outcome === 'found') {
+          ({ timeoutSeconds } = answer);
+          advice.severalHooks(hook.group, answer.terminateHooksInGroup);
+        } else advice.timeoutUnknown(this.actionOf(hook), timeoutSeconds, answer);
         const written = await journals.apply(this.nodeName, {
           type: 'hook-described',
           token: hook.token,

@@ -18,10 +18,11 @@ import type { Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { Departures } from './departures.ts';
 import { LONGEST_RETRY_AFTER_MS, type EvictionQueue, type JobResult } from './eviction-queue.ts';
+import type { HookAdvice } from './hook-advice.ts';
 import { HookKeeper } from './hook-keeper.ts';
 import type { Journals } from './journals.ts';
 import type { LifecycleHooks } from './lifecycle-hooks.ts';
-import type { EvictionAnswer, Pods, Volumes } from './pods.ts';
+import { VolumesDenied, type EvictionAnswer, type Pods, type Volumes } from './pods.ts';
 
 export type DrainPolicy = Policy &
   Readonly<{
@@ -43,6 +44,7 @@ export type DrainPorts = Readonly<{
   lifeSign: (nodeName: string, signal: AbortSignal) => Promise<number | 'unknown' | undefined>;
   /** Resolves when no mark waits to be written, or after a bounded time: marks go before evictions. */
   marksFirst: (signal: AbortSignal) => Promise<void>;
+  advice: HookAdvice;
   queue: EvictionQueue;
   departures: Departures;
   clock: Clock;
@@ -82,6 +84,8 @@ const EVICTION_TIMEOUT_MS = 15_000;
 const URGENT_TIMEOUT_MS = 3000;
 const DELETE_TIMEOUT_MS = 10_000;
 const VOLUME_POLL_MS = 2000;
+/** How long a denial may be a restarting API server's before it counts as final. */
+const VOLUMES_DENIED_MS = 10_000;
 /** Without a deadline: the control plane itself force-detaches after 6 minutes. */
 const VOLUMES_WITHOUT_DEADLINE_MS = 360_000;
 const LIFE_CHECK_FIRST_MS = 61_000;
@@ -708,9 +712,12 @@ export class NodeDrain {
     let ours: readonly (string | undefined)[] | undefined;
     let waiting: readonly string[] = [];
     let told = false;
+    let failureTold = false;
+    let deniedSince: number | undefined;
     while (!this.hasEnded() && leftMs() > 0) {
       try {
         const attached = new Set(await volumes.attachedTo(this.nodeName, signal));
+        deniedSince = undefined;
         if (attached.size === 0) return;
         ours ??= await Promise.all(
           claims.map(({ namespace, claim }) => volumes.volumeOf(namespace, claim, signal)),
@@ -722,7 +729,16 @@ export class NodeDrain {
         if (!told) report.info('waiting for volumes', { node: this.nodeName, volumes: waiting });
         told = true;
       } catch (error) {
-        if (!this.hasEnded()) report.warn('volumes not listed', { node: this.nodeName, error });
+        if (this.hasEnded()) return;
+        deniedSince = error instanceof VolumesDenied ? (deniedSince ?? clock.now()) : undefined;
+        if (deniedSince !== undefined && clock.now() - deniedSince >= VOLUMES_DENIED_MS) {
+          report.warn('volumes not waited for', { node: this.nodeName, error });
+          return;
+        }
+        if (!failureTold && deniedSince === undefined) {
+          report.warn('volumes not listed', { node: this.nodeName, error });
+          failureTold = true;
+        }
       }
       await pause(clock, Math.min(VOLUME_POLL_MS, Math.max(0, leftMs())), signal);
     }

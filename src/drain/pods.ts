@@ -65,7 +65,14 @@ export interface PodWatchListener {
   onSnapshot(uids: ReadonlySet<string>): void;
 }
 
-/** https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume-attachment-v1/ */
+/** The API server says that we have no right to it. */
+export class VolumesDenied extends Error {}
+
+/**
+ * Rejects with VolumesDenied where rights are missing, and with any other error if the API server
+ * does not answer.
+ * https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume-attachment-v1/
+ */
 export interface Volumes {
   /** PersistentVolumes that are attached to the node. */
   attachedTo(nodeName: string, signal: AbortSignal): Promise<readonly string[]>;

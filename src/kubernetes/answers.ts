@@ -149,12 +149,15 @@ export function bodyAs<T extends object>(body: unknown): T | undefined {
 
 /** A request without the result it was for. */
 export class ApiFailure extends Error {
+  /** Undefined where there was no answer. */
+  readonly status: number | undefined;
   /** As the server asked; undefined if it named none. */
   readonly retryAfterMs: number | undefined;
 
   constructor(what: string, answer: Answer) {
     super(`could not ${what}: ${failureText(answer)}`);
     this.name = 'ApiFailure';
+    this.status = answer.kind === 'failure' ? answer.status : undefined;
     this.retryAfterMs = answer.kind === 'failure' ? retryAfterMs(answer) : undefined;
   }
 }

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts';
-import type { Volumes } from '../drain/pods.ts';
+import { VolumesDenied, type Volumes } from '../drain/pods.ts';
 import { unlessAborted } from './abort.ts';
 import { bodyAs, ApiFailure } from './answers.ts';
 import { pathOf, type Connection } from './connection.ts';
@@ -49,7 +49,7 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
       if (shared === undefined || now - shared.askedAt >= SHARED_FOR_MS) {
         shared = { askedAt: now, byNode: listByNode() };
       }
-      const byNode = await unlessAborted(shared.byNode, signal);
+      const byNode = await unlessAborted(shared.byNode, signal).catch(throwDenied);
       return byNode.get(nodeName) ?? [];
     },
 
@@ -57,10 +57,17 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
       const path = pathOf('api', 'v1', 'namespaces', namespace, 'persistentvolumeclaims', claim);
       const answer = await connection.request({ method: 'GET', path, lane: 'bulk' }, signal);
       if (answer.kind === 'failure' && answer.status === 404) return undefined;
-      if (answer.kind !== 'success')
-        throw new ApiFailure(`read claim ${namespace}/${claim}`, answer);
+      if (answer.kind !== 'success') {
+        throwDenied(new ApiFailure(`read claim ${namespace}/${claim}`, answer));
+      }
       const volume = bodyAs<{ spec?: { volumeName?: string } }>(answer.body)?.spec?.volumeName;
       return volume === '' ? undefined : volume;
     },
   };
+}
+
+function throwDenied(error: unknown): never {
+  const isDenied = error instanceof ApiFailure && (error.status === 401 || error.status === 403);
+  if (isDenied) throw new VolumesDenied(error.message, { cause: error });
+  throw error;
 }

@@ -29,6 +29,8 @@ export type Policy = Readonly<{
   terminateHookDrainSeconds: number | undefined;
   /** EXCLUDE_FROM_LOAD_BALANCERS */
   excludeFromLoadBalancers: boolean;
+  /** HOOKS is, or has in it, `*`. */
+  everyHookIsOurs: boolean;
   /** HOOKS: whether a lifecycle hook is ours to complete and to keep alive. */
   isOurHook: (group: string, hook: string) => boolean;
 }>;

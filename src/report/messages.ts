@@ -255,7 +255,12 @@ export const MESSAGES = {
   'lifecycle hook timeout unknown': {
     level: 'warn',
     meaning:
-      'The timeout of the hook could not be read (permission autoscaling:DescribeLifecycleHooks, or no such hook); the one stated is assumed.',
+      'The timeout of the hook could not be read (permission autoscaling:DescribeLifecycleHooks, or no such hook); the one stated is assumed. Told once for the permission, else once a hook.',
+  },
+  'several terminate hooks in a group': {
+    level: 'warn',
+    meaning:
+      "Under HOOKS=* all of them are completed, also those that may be another program's: name yours in HOOKS. Told once a group.",
   },
   'waiting for volumes': {
     level: 'info',
@@ -263,7 +268,13 @@ export const MESSAGES = {
   },
   'volumes not listed': {
     level: 'warn',
-    meaning: 'Whether volumes are still attached could not be asked; it is tried again.',
+    meaning:
+      'Whether volumes are still attached could not be asked; it is tried again. Told once a node.',
+  },
+  'volumes not waited for': {
+    level: 'warn',
+    meaning:
+      'The right to list volumeattachments, or to get persistentvolumeclaims, is missing: hooks are completed without waiting for volumes.',
   },
   'volumes still attached': {
     level: 'warn',

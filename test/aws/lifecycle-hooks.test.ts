@@ -201,6 +201,22 @@ describe('describing a hook', () => {
     expect(await hooks.describe('workers', 'new', never)).toMatchObject({ timeoutSeconds: 120 });
   });
 
+  test('a hook made since its group was looked at is looked for at once', async () => {
+    const hooks = open();
+    expect(await hooks.describe('workers', 'drain', never)).toMatchObject({ outcome: 'found' });
+    service.addHook({ group: 'workers', hook: 'newer', heartbeatTimeoutSeconds: 120 });
+    expect(await hooks.describe('workers', 'newer', never)).toMatchObject({ timeoutSeconds: 120 });
+    expect(calls('DescribeLifecycleHooks')).toBe(2);
+  });
+
+  test('a hook that was looked for in vain is not asked for all the time, nor does it cost others', async () => {
+    const hooks = open();
+    for (const hook of ['none', 'drain', 'none', 'drain', 'none']) {
+      await hooks.describe('workers', hook, never);
+    }
+    expect(calls('DescribeLifecycleHooks')).toBe(1);
+  });
+
   test.each([
     { name: 'a group that is gone', group: 'gone', fault: undefined, denied: false },
     { name: 'no permission', group: 'workers', fault: accessDenied, denied: true },

@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { HookAdvice } from '../../src/drain/hook-advice.ts';
 import { HookKeeper } from '../../src/drain/hook-keeper.ts';
 import type { Journals } from '../../src/drain/journals.ts';
 import { planOf } from '../../src/plan/deadline.ts';
@@ -45,7 +46,12 @@ function start(rules: Partial<Policy> = {}) {
       return { outcome: state.answers.shift() ?? change(news) };
     },
   };
-  const keeper = new HookKeeper('node-1', { ...ports, journals }, policy(rules), stopping.signal);
+  const keeper = new HookKeeper(
+    'node-1',
+    { ...ports, journals, advice: new HookAdvice(policy(rules), report) },
+    policy(rules),
+    stopping.signal,
+  );
   onTestFinished(async () => {
     keeper.stop();
     stopping.abort();
@@ -116,7 +122,38 @@ describe('the timeout of a hook', () => {
     begin();
     await clock.advance(100);
     expect(hook()?.timeoutSeconds).toBe(300);
+    begin({ token: 'b', group: 'others' });
+    await clock.advance(100);
+    expect(hook('b')?.timeoutSeconds).toBe(300);
     expect(report.told('lifecycle hook timeout unknown')).toMatchObject([{ assumedSeconds: 300 }]);
+  });
+
+  test('comes with one warning for a group of several hooks, where all hooks are ours', async () => {
+    const { begin, hooks, report, clock } = start({ everyHookIsOurs: true });
+    hooks.descriptions.answerBy((group) => ({
+      outcome: 'found',
+      timeoutSeconds: 100,
+      terminateHooksInGroup: group === 'workers' ? ['drain', 'ship-logs'] : ['drain'],
+    }));
+    begin();
+    begin({ token: 'b' });
+    begin({ token: 'c', group: 'single' });
+    await clock.advance(100);
+    expect(report.told('several terminate hooks in a group')).toEqual([
+      { group: 'workers', hooks: ['drain', 'ship-logs'] },
+    ]);
+  });
+
+  test('comes without a warning where our hooks are named', async () => {
+    const { begin, hooks, report, clock } = start();
+    hooks.descriptions.answerBy(() => ({
+      outcome: 'found',
+      timeoutSeconds: 100,
+      terminateHooksInGroup: ['drain', 'ship-logs'],
+    }));
+    begin();
+    await clock.advance(100);
+    expect(report.told('several terminate hooks in a group')).toEqual([]);
   });
 
   test('is written as soon as the API server takes it', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { VolumesDenied } from '../../src/drain/pods.ts';
 import { at, NOON, policy } from '../plan/samples.ts';
 import {
   addPods,
@@ -113,6 +114,35 @@ describe('volumes of the pods that left', () => {
     await record(spot());
     await clock.advance(8000);
     expect(report.told('volumes not listed')).toHaveLength(1);
+    expect(journal().state).toBe('draining');
+    detach(started);
+    await clock.advance(2500);
+    expect(journal().state).toBe('settled');
+  });
+
+  test('are not waited for where the right to see them is missing, which is told once', async () => {
+    const started = startDrains();
+    const { record, volumes, journal, report, clock } = started;
+    withVolume(started);
+    volumes.attachments.answerBy(() => {
+      throw new VolumesDenied('403');
+    });
+    await record(rebalance());
+    await clock.advance(8000);
+    expect(journal().state).toBe('draining');
+    await clock.advance(20_000);
+    expect(journal().state).toBe('settled');
+    expect(report.told('volumes not waited for')).toHaveLength(1);
+    expect(report.told('volumes not listed')).toEqual([]);
+  });
+
+  test('are waited for through the brief denials of an API server that restarts', async () => {
+    const started = startDrains();
+    const { record, volumes, journal, clock } = started;
+    withVolume(started);
+    volumes.attachments.answerNext(new VolumesDenied('403'), new VolumesDenied('403'));
+    await record(rebalance());
+    await clock.advance(30_000);
     expect(journal().state).toBe('draining');
     detach(started);
     await clock.advance(2500);

@@ -38,6 +38,7 @@ export function policy(changes: Partial<Policy> = {}): Policy {
     podGraceSeconds: undefined,
     terminateHookDrainSeconds: undefined,
     excludeFromLoadBalancers: true,
+    everyHookIsOurs: false,
     isOurHook: (group) => group !== 'theirs',
     ...changes,
   };

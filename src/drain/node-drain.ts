@@ -22,7 +22,7 @@ import type { HookAdvice } from './hook-advice.ts';
 import { HookKeeper } from './hook-keeper.ts';
 import type { Journals } from './journals.ts';
 import type { LifecycleHooks } from './lifecycle-hooks.ts';
-import { VolumesDenied, type EvictionAnswer, type Pods, type Volumes } from './pods.ts';
+import type { Denied, EvictionAnswer, Pods, Volumes } from './pods.ts';
 
 export type DrainPolicy = Policy &
   Readonly<{
@@ -699,52 +699,69 @@ export class NodeDrain {
 
   /** Volumes of the pods that left must be detached before those can start elsewhere. */
   private async detachVolumes(): Promise<void> {
-    const { volumes, clock, report } = this.ports;
-    if (!this.policy.waitForVolumes) return;
+    const { clock, report } = this.ports;
     const claims = [...this.tasks.values()].flatMap(({ pod, state }) =>
       state === 'gone' ? pod.claims.map((claim) => ({ namespace: pod.namespace, claim })) : [],
     );
-    if (claims.length === 0) return;
+    if (!this.policy.waitForVolumes || claims.length === 0) return;
     const latestAt = clock.now() + VOLUMES_WITHOUT_DEADLINE_MS;
     // A deadline may come, or tighten, meanwhile.
     const leftMs = (): number => Math.min(this.windowEnd(), latestAt) - clock.now();
-    const { signal } = this.stopping;
-    let ours: readonly (string | undefined)[] | undefined;
+    const node = this.nodeName;
+    const ours = new Map<string, string | undefined>();
     let waiting: readonly string[] = [];
-    let told = false;
-    let failureTold = false;
+    const told = { waiting: false, failure: false };
     let deniedSince: number | undefined;
     while (!this.hasEnded() && leftMs() > 0) {
       try {
-        const attached = new Set(await volumes.attachedTo(this.nodeName, signal));
-        deniedSince = undefined;
-        if (attached.size === 0) return;
-        ours ??= await Promise.all(
-          claims.map(({ namespace, claim }) => volumes.volumeOf(namespace, claim, signal)),
-        );
-        waiting = ours
-          .filter((volume) => volume !== undefined)
-          .filter((volume) => attached.has(volume));
-        if (waiting.length === 0) return;
-        if (!told) report.info('waiting for volumes', { node: this.nodeName, volumes: waiting });
-        told = true;
+        const found = await this.attachedOf(claims, ours);
+        if ('denied' in found) {
+          deniedSince ??= clock.now();
+          if (clock.now() - deniedSince >= VOLUMES_DENIED_MS) {
+            report.warn('volumes not waited for', { node, reason: found.denied });
+            return;
+          }
+        } else {
+          deniedSince = undefined;
+          waiting = found.volumes;
+          if (waiting.length === 0) return;
+          if (!told.waiting) report.info('waiting for volumes', { node, volumes: waiting });
+          told.waiting = true;
+        }
       } catch (error) {
-        if (this.hasEnded()) return;
-        deniedSince = error instanceof VolumesDenied ? (deniedSince ?? clock.now()) : undefined;
-        if (deniedSince !== undefined && clock.now() - deniedSince >= VOLUMES_DENIED_MS) {
-          report.warn('volumes not waited for', { node: this.nodeName, error });
-          return;
-        }
-        if (!failureTold && deniedSince === undefined) {
-          report.warn('volumes not listed', { node: this.nodeName, error });
-          failureTold = true;
-        }
+        if (!this.hasEnded() && !told.failure) report.warn('volumes not listed', { node, error });
+        told.failure = true;
       }
-      await pause(clock, Math.min(VOLUME_POLL_MS, Math.max(0, leftMs())), signal);
+      await pause(clock, Math.min(VOLUME_POLL_MS, Math.max(0, leftMs())), this.stopping.signal);
     }
     if (!this.hasEnded() && waiting.length > 0) {
-      report.warn('volumes still attached', { node: this.nodeName, volumes: waiting });
+      report.warn('volumes still attached', { node, volumes: waiting });
     }
+  }
+
+  /** Which volumes of these claims are attached; `known` keeps what each claim is bound to. */
+  private async attachedOf(
+    claims: readonly Readonly<{ namespace: string; claim: string }>[],
+    known: Map<string, string | undefined>,
+  ): Promise<Readonly<{ volumes: readonly string[] }> | Denied> {
+    const { volumes } = this.ports;
+    const { signal } = this.stopping;
+    const attached = await volumes.attachedTo(this.nodeName, signal);
+    if ('denied' in attached) return attached;
+    if (attached.length === 0) return { volumes: [] };
+    const unknown = claims.filter(({ namespace, claim }) => !known.has(`${namespace}/${claim}`));
+    const bound = await Promise.all(
+      unknown.map(async ({ namespace, claim }) => ({
+        key: `${namespace}/${claim}`,
+        volume: await volumes.volumeOf(namespace, claim, signal),
+      })),
+    );
+    for (const { key, volume } of bound) {
+      if (typeof volume === 'object') return volume;
+      known.set(key, volume);
+    }
+    const ours = new Set(known.values());
+    return { volumes: attached.filter((volume) => ours.has(volume)) };
   }
 
   private async drainLoadBalancers(): Promise<void> {

@@ -65,17 +65,20 @@ export interface PodWatchListener {
   onSnapshot(uids: ReadonlySet<string>): void;
 }
 
-/** The API server says that we have no right to it. */
-export class VolumesDenied extends Error {}
+/** What the API server said of a right that is missing. */
+export type Denied = Readonly<{ denied: string }>;
 
 /**
- * Rejects with VolumesDenied where rights are missing, and with any other error if the API server
- * does not answer.
+ * Rejects if the API server does not answer.
  * https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/volume-attachment-v1/
  */
 export interface Volumes {
   /** PersistentVolumes that are attached to the node. */
-  attachedTo(nodeName: string, signal: AbortSignal): Promise<readonly string[]>;
+  attachedTo(nodeName: string, signal: AbortSignal): Promise<readonly string[] | Denied>;
   /** The PersistentVolume a claim is bound to; undefined: none. */
-  volumeOf(namespace: string, claim: string, signal: AbortSignal): Promise<string | undefined>;
+  volumeOf(
+    namespace: string,
+    claim: string,
+    signal: AbortSignal,
+  ): Promise<string | undefined | Denied>;
 }

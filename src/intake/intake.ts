@@ -1,27 +1,25 @@
 import { pause, type Clock } from '../clock.ts';
 import type { HookAction, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
-import type { Event } from '../events/event.ts';
+import type { Event, LaunchHook } from '../events/event.ts';
 import { parse } from '../events/parse.ts';
 import type { InterruptingEvent } from '../plan/interruption.ts';
-import type { Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { Breaker } from './breaker.ts';
 import { Hand, type Settlement } from './hand.ts';
 import { factsOf, Judge, subjectOf, type EventVerdict } from './judge.ts';
+import type { LaunchPolicy } from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
-import { Park, type ParkedMessage } from './park.ts';
+import { Park, type HomelessMessage, type ParkedMessage } from './park.ts';
 import type { Message, Queue } from './queue.ts';
 import { Receiver } from './receive.ts';
 import type { Records } from './records.ts';
 
-export type IntakePolicy = Policy &
+export type IntakePolicy = LaunchPolicy &
   Readonly<{
     /** EVENT_ACCOUNTS; undefined: any. */
     accounts: ReadonlySet<string> | undefined;
     /** UNKNOWN_INSTANCE_GRACE_SECONDS */
     unknownInstanceGraceSeconds: number;
-    /** COMPLETE_UNKNOWN_HOOKS */
-    completeUnknownHooks: boolean;
   }>;
 
 export type IntakePorts = Readonly<{
@@ -45,6 +43,8 @@ const MISSED_SECONDS = 1;
 /** Without a redrive policy, a malformed message is deleted at this receive. */
 const MAX_MALFORMED_RECEIVES = 5;
 const RECHECK_SECONDS = 30;
+/** Of a launch hook that waits for its node; looked at, and hidden again, at half. */
+const HELD_SECONDS = 60;
 /** The index is asked to prove itself fresh only when its watch was silent for this long. */
 const PROOF_AFTER_MS = 2000;
 const PROVE_AGAIN_MS = 3000;
@@ -79,7 +79,7 @@ export class Intake {
     this.breaker = breaker;
     this.judge = new Judge(ports, records, policy, policy.accounts);
     this.hand = new Hand(ports.queue, ports.clock, ports.report);
-    this.park = new Park(ports.clock, (due) => this.endGrace(due));
+    this.park = new Park(ports.clock, (due) => this.takeUpDue(due));
     this.receiver = new Receiver(
       ports,
       () => this.room(),
@@ -95,7 +95,7 @@ export class Intake {
   start(): void {
     this.unsubscribe = this.ports.nodes.subscribe((before, after) => {
       const subjects = new Set<string>();
-      if (after?.instanceId !== before?.instanceId) {
+      if (after?.instanceId !== before?.instanceId || after?.ready !== before?.ready) {
         // One that has gone, too: its hooks wait for nothing any more.
         const instanceId = after?.instanceId ?? before?.instanceId;
         if (instanceId !== undefined) subjects.add(instanceId);
@@ -204,6 +204,9 @@ export class Intake {
       verdict.end === 'no-node' ? [verdict.event] : [],
     );
     if (homeless.length > 0) return this.parkMessage(message, homeless);
+    // Such a message has no other event.
+    const held = verdicts.find((verdict) => verdict.end === 'held');
+    if (held !== undefined) return this.holdLaunch(message, held.event, held.againAt);
     return { end: 'delete' };
   }
 
@@ -227,13 +230,19 @@ export class Intake {
     const graceMs = this.policy.unknownInstanceGraceSeconds * 1000;
     const until = message.firstReceivedAt + graceMs;
     const seconds = Math.ceil(Math.max(0, until - now) / 1000) + PARKED_EXTRA_SECONDS;
-    this.park.add({ message, events, parkedAt: now, until });
+    this.park.add({ waitsFor: 'a Node', message, events, parkedAt: now, until });
     this.ports.report.debug('parked', {
       messageId: message.id,
       subjects: events.map(subjectOf),
       seconds,
     });
     return { end: 'hide', seconds };
+  }
+
+  /** Hidden for a minute, and again at half of it; remembered, if there is room, for its Node. */
+  private holdLaunch(message: Message, event: LaunchHook, againAt: number): Settlement {
+    this.park.add({ waitsFor: 'a Ready Node', message, events: [event], until: againAt });
+    return { end: 'hide', seconds: HELD_SECONDS };
   }
 
   private hasNode(event: InterruptingEvent): boolean {
@@ -245,7 +254,9 @@ export class Intake {
     );
   }
 
+  /** In hand until it is judged: parked again, deleted, or left to come back. */
   private rejudge(parked: ParkedMessage): void {
+    this.park.take(parked.message.id);
     if (!this.hand.take(parked.message)) return;
     this.track(
       this.judgeAll(parked.message, parked.events).then((settlement) =>
@@ -254,8 +265,13 @@ export class Intake {
     );
   }
 
+  private takeUpDue(due: readonly ParkedMessage[]): void {
+    for (const parked of due) if (parked.waitsFor === 'a Ready Node') this.rejudge(parked);
+    this.endGrace(due.filter((parked) => parked.waitsFor === 'a Node'));
+  }
+
   /** The grace is over: not in this cluster, if the index is known to be fresh. */
-  private endGrace(due: readonly ParkedMessage[]): void {
+  private endGrace(due: readonly HomelessMessage[]): void {
     const now = this.ports.clock.now();
     const heardAt = this.ports.nodes.lastHeardAt();
     const doubtful = due.filter(({ parkedAt }) => heardAt <= parkedAt);
@@ -265,7 +281,7 @@ export class Intake {
   }
 
   /** One consistent list for the whole batch. */
-  private async prove(batch: readonly ParkedMessage[]): Promise<void> {
+  private async prove(batch: readonly HomelessMessage[]): Promise<void> {
     const { clock } = this.ports;
     if (this.proving || this.breaker.isOpen || clock.now() < this.proveAgainAt) return;
     this.proving = true;
@@ -280,7 +296,7 @@ export class Intake {
     }
   }
 
-  private dismiss(parked: ParkedMessage): void {
+  private dismiss(parked: HomelessMessage): void {
     const { message, events } = parked;
     // A later receive may have parked it anew: that one's grace is judged by itself.
     if (!this.park.holds(parked)) return;

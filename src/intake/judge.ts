@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
-import type { CapacityBlockExpiry, Event } from '../events/event.ts';
+import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts';
 import { deadlineOf, hasOutlived } from '../plan/deadline.ts';
 import {
   interruptionOf,
@@ -9,8 +9,9 @@ import {
   type InterruptingEvent,
 } from '../plan/interruption.ts';
 import type { NodeView } from '../plan/node.ts';
-import { isLeftToOwner, type Policy } from '../plan/policy.ts';
+import { isLeftToOwner } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
+import { LaunchHooks, type LaunchPolicy, type LaunchVerdict } from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import type { Records } from './records.ts';
 
@@ -21,6 +22,7 @@ export type EventVerdict =
   /** Nothing more to do about it. `outcome` names the rule. */
   | Readonly<{ end: 'over'; outcome: Outcome }>
   | Readonly<{ end: 'no-node'; event: InterruptingEvent }>
+  | Extract<LaunchVerdict, { end: 'held' }>
   /** Judged again when the message comes back. */
   | Readonly<{ end: 'later'; seconds: number }>
   | Readonly<{ end: 'unreachable' }>;
@@ -30,11 +32,9 @@ export type Outcome =
   | 'recorded'
   | 'duplicate'
   | 'stale'
-  | 'hook-completed'
   | 'other-account'
-  | 'not-selected'
   | 'ignored-by-policy'
-  | 'left-to-owner'
+  | Extract<LaunchVerdict, { end: 'over' }>['outcome']
   | 'kind-not-handled';
 
 const RECHECK_SECONDS = 30;
@@ -55,19 +55,21 @@ export class Judge {
     report: Report;
   }>;
   private readonly records: Records;
-  private readonly policy: Policy;
+  private readonly policy: LaunchPolicy;
+  private readonly launches: LaunchHooks;
   /** Accounts whose events are ours; undefined: any. */
   private readonly accounts: ReadonlySet<string> | undefined;
 
   constructor(
     ports: Judge['ports'],
     records: Records,
-    policy: Policy,
+    policy: LaunchPolicy,
     accounts: ReadonlySet<string> | undefined,
   ) {
     this.ports = ports;
     this.records = records;
     this.policy = policy;
+    this.launches = new LaunchHooks(ports, policy);
     this.accounts = accounts;
   }
 
@@ -75,6 +77,7 @@ export class Judge {
     if (this.accounts && event.account !== undefined && !this.accounts.has(event.account)) {
       return { end: 'over', outcome: 'other-account' };
     }
+    if (event.kind === 'launch-hook') return this.launches.judge(event, signal);
     if (!isInterrupting(event)) return { end: 'over', outcome: 'kind-not-handled' };
     if (this.policy.actions[kindOf(event)] === 'ignore') {
       return { end: 'over', outcome: 'ignored-by-policy' };
@@ -256,8 +259,8 @@ function together(verdicts: readonly EventVerdict[]): EventVerdict {
   return verdict;
 }
 
-/** What a message without a Node waits for: its instance's, or one that runs in the reservation. */
-export function subjectOf(event: InterruptingEvent): string {
+/** Whose Node a message waits for: its instance's, or one that runs in the reservation. */
+export function subjectOf(event: InterruptingEvent | LaunchHook): string {
   return event.kind === 'capacity-block-expiry' ? event.reservationId : event.instanceId;
 }
 

@@ -1,10 +1,15 @@
 import type { Clock, Timer } from '../clock.ts';
+import type { LaunchHook } from '../events/event.ts';
 import type { InterruptingEvent } from '../plan/interruption.ts';
 import { subjectOf } from './judge.ts';
 import type { Message } from './queue.ts';
 
-/** A message whose instance, or capacity block, has no Node (yet). */
-export type ParkedMessage = Readonly<{
+/** A message that waits, hidden. */
+export type ParkedMessage = HomelessMessage | HeldLaunch;
+
+/** Its instance, or capacity block, has no Node (yet). */
+export type HomelessMessage = Readonly<{
+  waitsFor: 'a Node';
   message: Message;
   /** Those of its events that wait for a Node. */
   events: readonly InterruptingEvent[];
@@ -13,12 +18,22 @@ export type ParkedMessage = Readonly<{
   until: number;
 }>;
 
+/** A launch hook's: its only record. */
+type HeldLaunch = Readonly<{
+  waitsFor: 'a Ready Node';
+  message: Message;
+  events: readonly [LaunchHook];
+  /** When it is looked at, and hidden, again. */
+  until: number;
+}>;
+
 /** Beyond this many, messages are only hidden, and judged again when they come back. */
 const MAX_PARKED = 10_000;
 const SWEEP_MS = 1000;
 
 /**
- * Messages for instances without a Node, until the Node appears or their grace is over. An account's
+ * Messages for instances without a Node, until the Node appears or their grace is over, and launch
+ * hooks, whose Nodes are not Ready yet. An account's
  * rules feed every cluster, so most messages of a shared account pass through here: no request is
  * made for any of them but the two that hide and delete it.
  */

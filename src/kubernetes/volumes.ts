@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts';
-import { VolumesDenied, type Volumes } from '../drain/pods.ts';
+import type { Denied, Volumes } from '../drain/pods.ts';
 import { unlessAborted } from './abort.ts';
 import { bodyAs, ApiFailure } from './answers.ts';
 import { pathOf, type Connection } from './connection.ts';
@@ -49,8 +49,12 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
       if (shared === undefined || now - shared.askedAt >= SHARED_FOR_MS) {
         shared = { askedAt: now, byNode: listByNode() };
       }
-      const byNode = await unlessAborted(shared.byNode, signal).catch(throwDenied);
-      return byNode.get(nodeName) ?? [];
+      try {
+        const byNode = await unlessAborted(shared.byNode, signal);
+        return byNode.get(nodeName) ?? [];
+      } catch (error) {
+        return deniedOr(error);
+      }
     },
 
     async volumeOf(namespace, claim, signal) {
@@ -58,7 +62,7 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
       const answer = await connection.request({ method: 'GET', path, lane: 'bulk' }, signal);
       if (answer.kind === 'failure' && answer.status === 404) return undefined;
       if (answer.kind !== 'success') {
-        throwDenied(new ApiFailure(`read claim ${namespace}/${claim}`, answer));
+        return deniedOr(new ApiFailure(`read claim ${namespace}/${claim}`, answer));
       }
       const volume = bodyAs<{ spec?: { volumeName?: string } }>(answer.body)?.spec?.volumeName;
       return volume === '' ? undefined : volume;
@@ -66,8 +70,9 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
   };
 }
 
-function throwDenied(error: unknown): never {
+/** Throws what is not a word on our rights. */
+function deniedOr(error: unknown): Denied {
   const isDenied = error instanceof ApiFailure && (error.status === 401 || error.status === 403);
-  if (isDenied) throw new VolumesDenied(error.message, { cause: error });
+  if (isDenied) return { denied: error.message };
   throw error;
 }

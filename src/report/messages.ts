@@ -283,7 +283,7 @@ export const MESSAGES = {
   'lifecycle hook not completed': {
     level: 'error',
     meaning:
-      'Auto Scaling did not accept the completion; the instance waits for the timeout of its hook.',
+      'Auto Scaling did not accept the completion, or the node of a launch hook was not Ready, before the time of the hook was over.',
   },
 
   // The API server

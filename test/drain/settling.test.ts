@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { VolumesDenied } from '../../src/drain/pods.ts';
 import { at, NOON, policy } from '../plan/samples.ts';
 import {
   addPods,
@@ -124,9 +123,7 @@ describe('volumes of the pods that left', () => {
     const started = startDrains();
     const { record, volumes, journal, report, clock } = started;
     withVolume(started);
-    volumes.attachments.answerBy(() => {
-      throw new VolumesDenied('403');
-    });
+    volumes.attachments.answerBy(() => ({ denied: '403' }));
     await record(rebalance());
     await clock.advance(8000);
     expect(journal().state).toBe('draining');
@@ -140,7 +137,7 @@ describe('volumes of the pods that left', () => {
     const started = startDrains();
     const { record, volumes, journal, clock } = started;
     withVolume(started);
-    volumes.attachments.answerNext(new VolumesDenied('403'), new VolumesDenied('403'));
+    volumes.attachments.answerNext({ denied: '403' }, { denied: '403' });
     await record(rebalance());
     await clock.advance(30_000);
     expect(journal().state).toBe('draining');

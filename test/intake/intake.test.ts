@@ -1,68 +1,8 @@
-import { describe, expect, onTestFinished, test } from 'vitest';
-import { Breaker } from '../../src/intake/breaker.ts';
-import { Intake, type IntakePolicy } from '../../src/intake/intake.ts';
-import { Records } from '../../src/intake/records.ts';
+import { describe, expect, test } from 'vitest';
 import * as messages from '../harness/messages.ts';
-import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
-
-const ACCOUNT = '123456789012';
-
-type Options = { nodes?: number; rules?: Partial<IntakePolicy>; outside?: Outside };
-
-function start({ nodes = 1, rules, outside = new Outside() }: Options = {}) {
-  for (let i = 1; i <= nodes; i += 1) outside.cluster.addNode(`node-${i}`);
-  const ports = outside.connect();
-  const { clock, store, report } = ports;
-  const intakePolicy: IntakePolicy = {
-    ...policy(),
-    accounts: new Set([ACCOUNT]),
-    unknownInstanceGraceSeconds: 60,
-    completeUnknownHooks: false,
-    ...rules,
-  };
-  const breaker = new Breaker((signal) => store.ping(signal), clock, report);
-  const records = new Records(ports, breaker, intakePolicy);
-  const intake = new Intake(ports, intakePolicy, records, breaker);
-  records.start();
-  intake.start();
-  const stop = async (): Promise<void> => {
-    breaker.stop();
-    await clock.resolved(intake.stop(), 5000);
-  };
-  onTestFinished(async () => {
-    await stop();
-    await clock.advance(100);
-    expect(clock.pending()).toEqual([]);
-    expect(report.faults()).toEqual([]);
-  });
-  const { cluster, sqs, autoScaling } = outside;
-  const notice = (number = 1, fields: object = {}): string =>
-    sqs.send(
-      messages.spotNotice({ instanceId: instanceIdOf(number), time: clock.now(), ...fields }),
-    );
-  const hook = (number = 1, fields: object = {}): string => {
-    const instanceId = instanceIdOf(number);
-    const action = { group: 'workers', hook: 'drain', token: `token-${number}`, instanceId };
-    autoScaling.begin({ ...action, ...fields }, 300);
-    return sqs.send(messages.terminateHook({ ...action, time: clock.now(), ...fields }));
-  };
-  const isMarked = (number = 1): boolean => cluster.node(`node-${number}`).journal !== undefined;
-  return {
-    ...ports,
-    cluster,
-    sqs,
-    autoScaling,
-    breaker,
-    records,
-    intake,
-    stop,
-    notice,
-    hook,
-    isMarked,
-  };
-}
+import { start } from './start.ts';
 
 describe('a message', () => {
   test('is recorded, and then deleted, within a moment', async () => {

@@ -2,9 +2,9 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Event } from '../../src/events/event.ts';
 import { Breaker } from '../../src/intake/breaker.ts';
 import { Judge, type EventVerdict } from '../../src/intake/judge.ts';
+import type { LaunchPolicy } from '../../src/intake/launch-hooks.ts';
 import { Records } from '../../src/intake/records.ts';
 import type { NodeView } from '../../src/plan/node.ts';
-import type { Policy } from '../../src/plan/policy.ts';
 import {
   capacity,
   capacityBlock,
@@ -24,7 +24,7 @@ const HOOK = terminateHook(0, { instanceId, token: 'token-1' });
 
 type Options = {
   node?: Partial<NodeView> | 'none';
-  rules?: Partial<Policy>;
+  rules?: Partial<LaunchPolicy>;
   accounts?: ReadonlySet<string> | undefined;
   /** How long ago noon was. */
   secondsAfterNoon?: number;
@@ -37,8 +37,9 @@ async function start({ node = {}, rules, accounts, secondsAfterNoon = 1 }: Optio
   const ports = outside.connect();
   const { clock, store, report } = ports;
   const breaker = new Breaker((signal) => store.ping(signal), clock, report);
-  const records = new Records(ports, breaker, policy(rules));
-  const judge = new Judge(ports, records, policy(rules), accounts);
+  const judging = { ...policy(), completeUnknownHooks: false, ...rules };
+  const records = new Records(ports, breaker, judging);
+  const judge = new Judge(ports, records, judging, accounts);
   records.start();
   onTestFinished(async () => {
     breaker.stop();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Park, type ParkedMessage } from '../../src/intake/park.ts';
+import { Park, type HomelessMessage } from '../../src/intake/park.ts';
 import { rebalance, spot } from '../plan/samples.ts';
 import { VirtualClock } from '../stand-ins/virtual-clock.ts';
 
@@ -14,10 +14,11 @@ function parked(
   clock: VirtualClock,
   id: string,
   options: { graceMs?: number; instances?: string[] } = {},
-): ParkedMessage {
+): HomelessMessage {
   const now = clock.now();
   const { graceMs = 60_000, instances = ['i-1'] } = options;
   return {
+    waitsFor: 'a Node',
     message: {
       id,
       receiptHandle: id,

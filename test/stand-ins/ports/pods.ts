@@ -1,4 +1,4 @@
-import type { PodKey, Pods, PodWatchListener, Volumes } from '../../../src/drain/pods.ts';
+import type { Denied, PodKey, Pods, PodWatchListener, Volumes } from '../../../src/drain/pods.ts';
 import type { PodView } from '../../../src/plan/pod.ts';
 import type { ClusterPod, FakeCluster, PodEvent } from './cluster.ts';
 import { Gate } from './gate.ts';
@@ -126,8 +126,8 @@ function viewOf({ nodeName: _, endsAfterSeconds: __, ...pod }: ClusterPod): PodV
 
 /** One process's requests for volumes. */
 export class FakeVolumes implements Volumes {
-  readonly attachments: Gate<[nodeName: string], readonly string[]>;
-  readonly claims: Gate<[namespace: string, claim: string], string | undefined>;
+  readonly attachments: Gate<[nodeName: string], readonly string[] | Denied>;
+  readonly claims: Gate<[namespace: string, claim: string], string | undefined | Denied>;
   private readonly cluster: FakeCluster;
 
   constructor(line: Line, cluster: FakeCluster) {

@@ -69,7 +69,12 @@ const layers: Readonly<Record<string, Layer>> = {
   doctor: { imports: roots, types: [], packages: ['*'] },
   preview: { imports: roots, types: [], packages: ['*'] },
   drill: { imports: roots, types: [], packages: ['*'] },
-  run: { imports: ['controller', ...roots], types: [], packages: ['node:*'] },
+  'dry-run': {
+    imports: ['plan/node.ts'],
+    types: ['controller', 'clock', report, ...stages, ...core],
+    packages: [],
+  },
+  run: { imports: ['controller', 'dry-run', ...roots], types: [], packages: ['node:*'] },
   main: { imports: ['run', 'controller', ...commands, ...roots], types: [], packages: ['node:*'] },
 };
 

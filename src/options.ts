@@ -165,6 +165,12 @@ const TABLE = {
     description:
       'The same for a terminate hook. Once the action has ended, the hooks that are ours are completed; with ignore, none is.',
   },
+  dryRun: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'false' },
+    description:
+      'Plan and log all that would be done, and do none of it: nothing is written, evicted, completed or deleted. Messages stay in the queue and their receive counts rise, so it wants a queue of its own.',
+  },
   capacityReservationLabel: {
     ...text('the key of a node label', parseLabelKey),
     otherwise: { text: 'karpenter.k8s.aws/capacity-reservation-id' },
@@ -194,6 +200,12 @@ const TABLE = {
     otherwise: absent("the hook's heartbeat timeout"),
     description:
       "How long a drain for a terminate hook of ours may take. Where this is longer than the hook's timeout, heartbeats keep the hook alive; AWS allows 48 hours or 100 times the timeout, whichever is less.",
+  },
+  afterVoluntaryDrain: {
+    ...choice('keep', 'replace'),
+    otherwise: { text: 'keep' },
+    description:
+      'What becomes of an instance that was drained for a rebalance recommendation or its retirement. keep: nothing. replace: it is terminated in its Auto Scaling group without lowering the desired capacity, so that the group launches another.',
   },
   excludeFromLoadBalancers: {
     ...TRUE_OR_FALSE,

@@ -3,6 +3,7 @@ import { createQueue } from './aws/queue.ts';
 import { pause, systemClock as clock } from './clock.ts';
 import { startController, type Controller } from './controller.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
+import { withoutEffect } from './dry-run.ts';
 import { startHttpServer, type Check } from './http/server.ts';
 import type { IntakePolicy } from './intake/intake.ts';
 import { connect } from './kubernetes/connection.ts';
@@ -112,17 +113,19 @@ async function start(
   const hooks = createLifecycleHooks({ region: options.awsRegion, clock });
   release.defer(() => hooks.close());
 
+  const ports = {
+    queue,
+    nodes,
+    store: createNodeStore(reading),
+    pods: createPods({ connection, clock, report: log }),
+    volumes: createVolumes({ connection, clock }),
+    hooks,
+    clock,
+    report: log,
+  };
+  if (options.dryRun) log.warn('dry run');
   const controller = startController(
-    {
-      queue,
-      nodes,
-      store: createNodeStore(reading),
-      pods: createPods({ connection, clock, report: log }),
-      volumes: createVolumes({ connection, clock }),
-      hooks,
-      clock,
-      report: log,
-    },
+    options.dryRun ? withoutEffect(ports) : ports,
     policyOf(options),
   );
   release.defer(() => controller.stop());
@@ -159,6 +162,7 @@ function policyOf(options: Options): IntakePolicy & DrainPolicy {
     budgets: options.disruptionBudgets,
     podGraceSeconds: options.podGraceSeconds,
     terminateHookDrainSeconds: options.terminateHookDrainSeconds,
+    afterVoluntaryDrain: options.afterVoluntaryDrain,
     excludeFromLoadBalancers: options.excludeFromLoadBalancers,
     everyHookIsOurs: hooks.includes('*'),
     isOurHook: (group, hook) => isHookOfOurs(hooks, group, hook),

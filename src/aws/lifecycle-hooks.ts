@@ -3,6 +3,7 @@ import {
   CompleteLifecycleActionCommand,
   DescribeLifecycleHooksCommand,
   RecordLifecycleActionHeartbeatCommand,
+  TerminateInstanceInAutoScalingGroupCommand,
 } from '@aws-sdk/client-auto-scaling';
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
@@ -77,6 +78,14 @@ class AutoScalingHooks implements OpenLifecycleHooks {
     return this.act(signal, (abortSignal) => this.client.send(command, { abortSignal }));
   }
 
+  replace(instanceId: string, signal: AbortSignal): Promise<HookAnswer> {
+    const command = new TerminateInstanceInAutoScalingGroupCommand({
+      InstanceId: instanceId,
+      ShouldDecrementDesiredCapacity: false,
+    });
+    return this.act(signal, (abortSignal) => this.client.send(command, { abortSignal }));
+  }
+
   async describe(name: string, hookName: string, signal: AbortSignal): Promise<Description> {
     signal.throwIfAborted();
     const group = await this.groupOf(name, hookName, signal);
@@ -112,8 +121,9 @@ class AutoScalingHooks implements OpenLifecycleHooks {
       signal.throwIfAborted();
       const { kind, code, message } = failureOf(error);
       // "No active Lifecycle Action found", mostly; whatever else is not valid, such as a group that
-      // is gone, will not become so.
-      if (code === 'ValidationError') return { outcome: 'over', message };
+      // is gone, will not become so. ScalingActivityInProgress: the instance is on its way out.
+      if (code === 'ValidationError' || code.startsWith('ScalingActivityInProgress'))
+        return { outcome: 'over', message };
       return { outcome: 'failed', denied: kind === 'denied', message: `${code}: ${message}` };
     }
   }

@@ -20,6 +20,11 @@ export interface LifecycleHooks {
   /** RecordLifecycleActionHeartbeat. Never rejects but for the signal. */
   heartbeat(action: HookAction, signal: AbortSignal): Promise<HookAnswer>;
   /**
+   * TerminateInstanceInAutoScalingGroup without lowering the desired capacity. `over`: the instance
+   * is in no group, or on its way out already. Never rejects but for the signal.
+   */
+  replace(instanceId: string, signal: AbortSignal): Promise<HookAnswer>;
+  /**
    * The hook's heartbeat timeout and its transition, from DescribeLifecycleHooks; cached.
    * `unknown`: there is no such hook, or it may not be read (denied).
    */

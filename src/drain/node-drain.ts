@@ -14,7 +14,7 @@ import {
   type Step,
   type Tier,
 } from '../plan/pods.ts';
-import type { Policy } from '../plan/policy.ts';
+import { callsForReplacement, type Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { Departures } from './departures.ts';
 import { LONGEST_RETRY_AFTER_MS, type EvictionQueue, type JobResult } from './eviction-queue.ts';
@@ -95,6 +95,8 @@ const LIFE_UNKNOWN_RETRY_MS = 3000;
 const LIFE_UNKNOWN_MS = 30_000;
 const FIRST_WAIT_REPORT_MS = 30_000;
 const MAX_WAIT_REPORT_MS = 30 * 60_000;
+const REPLACE_RETRY_MS = 1000;
+const MAX_REPLACE_RETRY_MS = 300_000;
 /** The kubelet's own time to remove a pod whose grace has ended. */
 const OVERDUE_MS = 10_000;
 const MAX_PODS_TOLD = 20;
@@ -132,6 +134,7 @@ export class NodeDrain {
   private waitToldMs = FIRST_WAIT_REPORT_MS;
   private waitTellAt: number;
   private nodeIsGone = false;
+  private isReplaced = false;
   private wakeUp: () => void = () => undefined;
   private awake = false;
   private readonly nodeName: string;
@@ -788,6 +791,7 @@ export class NodeDrain {
     // With pods left the window is over, and so may be the machine: watched until one of them goes.
     const drained = this.plan?.action === 'drain';
     if (drained && this.standing().length > 0) return false;
+    if (drained && !(await this.replaceInstance())) return false;
     const asOf = this.journal.live.map(({ id }) => id);
     this.tellEnd(drained ? 'drained' : 'not drained by policy');
     for (;;) {
@@ -814,6 +818,35 @@ export class NodeDrain {
           throw new Error(`unexpected outcome: ${JSON.stringify(result.outcome satisfies never)}`);
       }
     }
+  }
+
+  /** False: it was to be replaced, but what happened meanwhile calls for another look. */
+  private async replaceInstance(): Promise<boolean> {
+    const { clock, hooks, report } = this.ports;
+    const { journal } = this;
+    const { instanceId } = journal.machine;
+    const facts = { node: this.nodeName, instance: instanceId };
+    let retryMs = REPLACE_RETRY_MS;
+    while (!this.isReplaced && callsForReplacement(journal, this.policy)) {
+      const answer = await hooks.replace(instanceId, this.stopping.signal);
+      if (answer.outcome !== 'failed') {
+        this.isReplaced = true;
+        report.info('instance replaced', { ...facts, answer: answer.outcome });
+        return true;
+      }
+      if (retryMs === REPLACE_RETRY_MS) {
+        report.warn('instance not yet replaced', {
+          ...facts,
+          denied: answer.denied,
+          reason: answer.message,
+        });
+      }
+      this.awake = false;
+      await this.sleepUntil(clock.now() + retryMs * (0.75 + clock.random() / 2));
+      if (this.hasEnded() || this.journal !== journal) return false;
+      retryMs = Math.min(retryMs * 2, MAX_REPLACE_RETRY_MS);
+    }
+    return true;
   }
 
   // ── telling ─────────────────────────────────────────────────────────────────────────────────

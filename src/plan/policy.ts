@@ -1,4 +1,5 @@
-import type { InterruptionKind } from './interruption.ts';
+import { isEmergency, type InterruptionKind } from './interruption.ts';
+import type { Journal } from './journal.ts';
 import type { NodeView } from './node.ts';
 
 /** What to do about a kind of interruption, the weakest first. */
@@ -27,6 +28,8 @@ export type Policy = Readonly<{
   podGraceSeconds: number | undefined;
   /** TERMINATE_HOOK_DRAIN_SECONDS: window of a terminate hook of ours, if longer than its timeout. */
   terminateHookDrainSeconds: number | undefined;
+  /** AFTER_VOLUNTARY_DRAIN */
+  afterVoluntaryDrain: 'keep' | 'replace';
   /** EXCLUDE_FROM_LOAD_BALANCERS */
   excludeFromLoadBalancers: boolean;
   /** HOOKS is, or has in it, `*`. */
@@ -56,4 +59,14 @@ export function isLeftToOwner(
     default:
       throw new Error(`unexpected setting: ${JSON.stringify(managedNodes satisfies never)}`);
   }
+}
+
+/**
+ * Whether the drained instance is to be replaced: for what may happen to it, or for failing hardware.
+ * In an emergency it goes by itself.
+ */
+export function callsForReplacement({ live }: Journal, policy: Policy): boolean {
+  if (policy.afterVoluntaryDrain === 'keep') return false;
+  if (live.some(({ kind }) => isEmergency(kind))) return false;
+  return live.some(({ kind }) => kind === 'rebalance' && policy.actions[kind] === 'drain');
 }

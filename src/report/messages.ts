@@ -13,6 +13,32 @@ export const MESSAGES = {
     level: 'info',
     meaning: 'The node index is filled, journals are followed, and messages are being received.',
   },
+  'dry run': {
+    level: 'warn',
+    meaning:
+      'DRY_RUN is on: nothing is done, every line of what would be says dryRun. Messages stay in the queue and their receive counts rise: it wants a queue of its own.',
+  },
+  'would change a node': {
+    level: 'info',
+    meaning: 'Dry run: this is what would be written on the Node.',
+  },
+  'would evict a pod': { level: 'info', meaning: 'Dry run: the pod is left as it is.' },
+  'would delete a pod': {
+    level: 'info',
+    meaning: 'Dry run: past its budget, or to shorten a grace that runs. The pod is left as it is.',
+  },
+  'would complete a lifecycle hook': {
+    level: 'info',
+    meaning: 'Dry run: the hook is left to its timeout.',
+  },
+  'would keep a lifecycle hook alive': {
+    level: 'info',
+    meaning: 'Dry run: no heartbeat is sent.',
+  },
+  'would replace an instance': {
+    level: 'info',
+    meaning: 'Dry run: the instance is not terminated.',
+  },
   stopping: {
     level: 'info',
     meaning: 'Asked to stop: no more is received, what is in hand goes back to the queue.',
@@ -284,6 +310,17 @@ export const MESSAGES = {
     level: 'error',
     meaning:
       'Auto Scaling did not accept the completion, or the node of a launch hook was not Ready, before the time of the hook was over.',
+  },
+
+  'instance replaced': {
+    level: 'info',
+    meaning:
+      'AFTER_VOLUNTARY_DRAIN=replace: the drained instance is being terminated, and its group launches another. Answer over: it is in no group, or on its way out already.',
+  },
+  'instance not yet replaced': {
+    level: 'warn',
+    meaning:
+      'Auto Scaling did not terminate the instance, for the reason given; it is tried again.',
   },
 
   // The API server

@@ -157,6 +157,23 @@ test('a heartbeat pushes the timeout out', async () => {
   });
 });
 
+describe('replacing an instance', () => {
+  test('leaves the desired capacity as it is', async () => {
+    service.addInstance('workers', 'i-1');
+    expect(await open().replace('i-1', never)).toEqual({ outcome: 'accepted' });
+    expect(service.terminated()).toEqual(['i-1']);
+    const [call] = service.calls('TerminateInstanceInAutoScalingGroup');
+    expect(call?.parameters).toMatchObject({
+      InstanceId: 'i-1',
+      ShouldDecrementDesiredCapacity: 'false',
+    });
+  });
+
+  test('that is in no group is over', async () => {
+    expect(await open().replace('i-2', never)).toMatchObject({ outcome: 'over' });
+  });
+});
+
 describe('describing a hook', () => {
   test('tells its timeout, and the terminate hooks beside it', async () => {
     expect(await open().describe('workers', 'drain', never)).toEqual({

@@ -34,7 +34,7 @@ test('a drain goes on when news is folded into the very write that settles it', 
         delete: unused,
       },
       volumes: { attachedTo: unused, volumeOf: unused },
-      hooks: { complete: unused, heartbeat: unused, describe: unused },
+      hooks: { complete: unused, heartbeat: unused, describe: unused, replace: unused },
       journals: {
         journalOf: () => journal,
         // As the record does it: what waits for a write in flight goes into the next one, together.

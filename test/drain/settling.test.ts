@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { at, NOON, policy } from '../plan/samples.ts';
+import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import {
   addPods,
   beginHook,
@@ -438,5 +439,76 @@ describe('an action weaker than drain', () => {
     await clock.advance(5000);
     expect(acts()).toEqual(['evict web-1-1 30']);
     expect(journal().state).toBe('settled');
+  });
+});
+
+describe('a drained instance', () => {
+  const replace = { afterVoluntaryDrain: 'replace' } as const;
+
+  test('is replaced after a rebalance recommendation, when its node is empty', async () => {
+    const started = startDrains({ rules: replace });
+    const { record, hooks, journal, clock } = started;
+    addPods(started, 1, { endsAfterSeconds: 20 });
+    await record(rebalance());
+    await clock.advance(10_000);
+    expect(hooks.replacements.count).toBe(0);
+    await clock.advance(30_000);
+    expect(hooks.replacements.calls.map(({ args }) => args)).toEqual([[instanceIdOf(1)]]);
+    expect(journal().state).toBe('settled');
+  });
+
+  test('is kept unless that is asked for', async () => {
+    const started = startDrains();
+    await started.record(rebalance());
+    await started.clock.advance(10_000);
+    expect(started.journal().state).toBe('settled');
+    expect(started.hooks.replacements.count).toBe(0);
+  });
+
+  test('is not replaced in an emergency: it goes by itself', async () => {
+    const started = startDrains({ rules: replace });
+    await started.record(rebalance());
+    await started.record(spot());
+    await started.clock.advance(10_000);
+    expect(started.journal().state).toBe('settled');
+    expect(started.hooks.replacements.count).toBe(0);
+  });
+
+  test('is not replaced where it was only cordoned', async () => {
+    const actions = { ...policy().actions, rebalance: 'cordon' } as const;
+    const started = startDrains({ rules: { ...replace, actions } });
+    await started.record(rebalance());
+    await started.clock.advance(10_000);
+    expect(started.journal().state).toBe('settled');
+    expect(started.hooks.replacements.count).toBe(0);
+  });
+
+  test('is replaced through throttling, and settled only then', async () => {
+    const started = startDrains({ rules: replace });
+    const { record, hooks, journal, report, clock } = started;
+    const throttled = { outcome: 'failed', denied: false, message: 'throttled' } as const;
+    hooks.replacements.answerNext(throttled, throttled);
+    await record(rebalance());
+    await clock.advance(3500);
+    expect(journal().state).toBe('draining');
+    await clock.advance(10_000);
+    expect(hooks.replacements.count).toBe(3);
+    expect(journal().state).toBe('settled');
+    expect(report.told('instance not yet replaced')).toHaveLength(1);
+  });
+
+  test('that cannot be replaced holds up no emergency', async () => {
+    const started = startDrains({ rules: replace });
+    const { record, hooks, journal, clock } = started;
+    hooks.replacements.answerBy(() => ({ outcome: 'failed', denied: true, message: 'denied' }));
+    await record(rebalance());
+    await clock.advance(100_000);
+    expect(journal().state).toBe('draining');
+    const asked = hooks.replacements.count;
+    await record(beginHook(started));
+    await clock.advance(1000);
+    expect(completedAfter(started)).toBeDefined();
+    expect(journal().state).toBe('settled');
+    expect(hooks.replacements.count).toBe(asked);
   });
 });

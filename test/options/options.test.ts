@@ -30,6 +30,8 @@ describe('the options', () => {
       scheduledChangeAction: 'drain',
       stateChangeAction: 'drain',
       terminateHookAction: 'drain',
+      dryRun: false,
+      afterVoluntaryDrain: 'keep',
       capacityReservationLabel: 'karpenter.k8s.aws/capacity-reservation-id',
       deadlineMarginSeconds: 5,
       disruptionBudgets: 'until-deadline',

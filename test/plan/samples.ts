@@ -37,6 +37,7 @@ export function policy(changes: Partial<Policy> = {}): Policy {
     budgets: 'until-deadline',
     podGraceSeconds: undefined,
     terminateHookDrainSeconds: undefined,
+    afterVoluntaryDrain: 'keep',
     excludeFromLoadBalancers: true,
     everyHookIsOurs: false,
     isOurHook: (group) => group !== 'theirs',

@@ -72,12 +72,14 @@ export class FakeLifecycleHooks implements LifecycleHooks {
   readonly completions: Gate<[action: HookAction], HookAnswer>;
   readonly heartbeats: Gate<[action: HookAction], HookAnswer>;
   readonly descriptions: Gate<[group: string, hook: string], Description>;
+  readonly replacements: Gate<[instanceId: string], HookAnswer>;
   private readonly autoScaling: FakeAutoScaling;
 
   constructor(line: Line, autoScaling: FakeAutoScaling) {
     this.completions = new Gate(line);
     this.heartbeats = new Gate(line);
     this.descriptions = new Gate(line);
+    this.replacements = new Gate(line);
     this.autoScaling = autoScaling;
   }
 
@@ -87,6 +89,10 @@ export class FakeLifecycleHooks implements LifecycleHooks {
 
   heartbeat(...[action, signal]: Parameters<LifecycleHooks['heartbeat']>) {
     return this.heartbeats.pass([action], () => this.autoScaling.heartbeat(action), signal);
+  }
+
+  replace(...[instanceId, signal]: Parameters<LifecycleHooks['replace']>) {
+    return this.replacements.pass([instanceId], () => ({ outcome: 'accepted' }), signal);
   }
 
   describe(...[group, hook, signal]: Parameters<LifecycleHooks['describe']>) {

@@ -1,0 +1,155 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startController } from '../../src/controller.ts';
+import { withoutEffect } from '../../src/dry-run.ts';
+import * as messages from '../harness/messages.ts';
+import { policy } from '../plan/samples.ts';
+import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { Outside } from '../stand-ins/ports/outside.ts';
+
+/** A dry run over one node with two pods, one of them behind a budget that always refuses. */
+async function start() {
+  const outside = new Outside();
+  const { cluster, sqs, autoScaling } = outside;
+  cluster.addNode('node-1', { capacityReservationId: 'cr-1' });
+  cluster.addPod('node-1', 'web-1');
+  cluster.addPod('node-1', 'db-0', {
+    owner: { kind: 'StatefulSet', name: 'db', uid: 'db' },
+    claims: ['data'],
+  });
+  cluster.budgets.set('db', 0);
+  cluster.volumeOfClaim.set('shop/data', 'pv-1');
+  cluster.attached.set('node-1', new Set(['pv-1']));
+  const ports = outside.connect();
+  const controller = startController(withoutEffect(ports), {
+    ...policy({ afterVoluntaryDrain: 'replace' }),
+    accounts: new Set(['123456789012']),
+    unknownInstanceGraceSeconds: 60,
+    completeUnknownHooks: true,
+    waitForVolumes: true,
+    loadBalancerDrainSeconds: 0,
+    self: undefined,
+  });
+  onTestFinished(async () => {
+    await ports.clock.resolved(controller.stop(), 5000);
+    expect(ports.report.faults()).toEqual([]);
+  });
+  return { ...ports, cluster, sqs, autoScaling };
+}
+
+const instanceId = instanceIdOf(1);
+const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
+const change = { instanceIds: [instanceId] };
+
+type At = Readonly<{ time: number }>;
+
+const TABLE: readonly { name: string; message: (at: At) => unknown }[] = [
+  ...(['terminate', 'stop', 'hibernate'] as const).map((action) => ({
+    name: `a spot interruption (${action})`,
+    message: (at: At) => messages.spotNotice({ instanceId, action, ...at }),
+  })),
+  {
+    name: 'a rebalance recommendation',
+    message: (at) => messages.rebalance({ instanceId, ...at }),
+  },
+  {
+    name: 'the interruption of a capacity reservation',
+    message: (at) => messages.capacityReservationInterruption({ instanceId, ...at }),
+  },
+  {
+    name: 'the end of a capacity block',
+    message: (at) =>
+      messages.capacityBlockExpiry({ reservationId: 'cr-1', endTime: at.time + 2_400_000, ...at }),
+  },
+  ...[
+    'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
+    'AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED',
+    'AWS_EC2_INSTANCE_NETWORK_MAINTENANCE_SCHEDULED',
+  ].map((eventTypeCode) => ({
+    name: `a scheduled change (${eventTypeCode})`,
+    message: ({ time }: At) =>
+      messages.scheduledChange({ ...change, eventTypeCode, startTime: time + 600_000, time }),
+  })),
+  { name: 'a terminate hook', message: (at) => messages.terminateHook({ ...hook, ...at }) },
+  { name: 'a terminate hook, direct', message: (at) => messages.directHook({ ...hook, ...at }) },
+  { name: 'a launch hook', message: (at) => messages.launchHook({ ...hook, ...at }) },
+  ...(['stopping', 'shutting-down', 'stopped', 'terminated', 'running'] as const).map((state) => ({
+    name: `state ${state}`,
+    message: (at: At) => messages.stateChange({ instanceId, state, ...at }),
+  })),
+  {
+    name: 'a terminate hook of an instance without a node',
+    message: (at) => messages.terminateHook({ ...hook, instanceId: instanceIdOf(7), ...at }),
+  },
+  {
+    name: 'an event of another account',
+    message: (at) => messages.spotNotice({ instanceId, account: '999999999999', ...at }),
+  },
+  { name: 'a test notification', message: () => messages.testNotification('workers') },
+  { name: 'rubbish', message: () => '{' },
+];
+
+describe('a dry run', () => {
+  test.each(TABLE)('of $name changes nothing', async ({ message }) => {
+    const { sqs, cluster, autoScaling, store, pods, hooks, clock } = await start();
+    autoScaling.begin(hook, 300);
+    const id = sqs.send(message({ time: clock.now() }));
+    await clock.advance(400_000);
+    expect(sqs.ids).toEqual([id]);
+    expect(new Set(sqs.eventsOf(id).map(({ type }) => type))).toEqual(new Set(['received']));
+    expect(store.writes.count).toBe(0);
+    expect(pods.evictions.count + pods.deletions.count).toBe(0);
+    const { completions, heartbeats, replacements } = hooks;
+    expect(completions.count + heartbeats.count + replacements.count).toBe(0);
+    expect(cluster.node('node-1')).toMatchObject({ journal: undefined, taints: [] });
+    expect(cluster.acts).toEqual([]);
+  });
+
+  test('tells all that would be done, and that it is not', async () => {
+    const { sqs, autoScaling, report, clock } = await start();
+    autoScaling.begin(hook, 300);
+    sqs.send(messages.terminateHook({ ...hook, time: clock.now() }));
+    await clock.advance(60_000);
+    expect(report.told('would change a node')).not.toEqual([]);
+    expect(report.told('would evict a pod').map(({ pod }) => pod)).toEqual(['web-1', 'db-0']);
+    expect(report.told('drained')).toHaveLength(1);
+    expect(report.told('would complete a lifecycle hook')).toMatchObject([hook]);
+    expect(report.lines.every(({ facts }) => facts['dryRun'] === true)).toBe(true);
+  });
+
+  test('tells that a drained instance would be replaced', async () => {
+    const { sqs, report, clock } = await start();
+    sqs.send(messages.rebalance({ instanceId, time: clock.now() }));
+    await clock.advance(60_000);
+    expect(report.told('would replace an instance')).toEqual([
+      { instance: instanceId, dryRun: true },
+    ]);
+  });
+
+  test('plans each message once, however often it is received', async () => {
+    const { sqs, report, clock } = await start();
+    const id = sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(400_000);
+    expect(sqs.eventsOf(id).length).toBeGreaterThan(10);
+    expect(report.told('interruption received')).toHaveLength(1);
+    expect(report.told('drained')).toHaveLength(1);
+  });
+
+  test('follows what others do to the nodes', async () => {
+    const { sqs, cluster, report, clock } = await start();
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(1000);
+    const foreign = { key: 'dedicated', value: 'team-a', effect: 'NoSchedule' };
+    cluster.changeNode('node-1', { taints: [foreign] });
+    await clock.advance(10_000);
+    expect(report.told('would change a node').length).toBeLessThan(4);
+    cluster.deleteNode('node-1');
+    cluster.addNode('node-1', { instanceId: instanceIdOf(2), systemUUID: 'another' });
+    sqs.send(messages.spotNotice({ instanceId: instanceIdOf(2), time: clock.now() }));
+    await clock.advance(10_000);
+    expect(report.told('marked').map(({ instance }) => instance)).toEqual([
+      instanceId,
+      instanceIdOf(2),
+    ]);
+    expect(report.told('journal void')).toEqual([]);
+  });
+});

@@ -6,7 +6,7 @@ function testsIn(...folders: string[]): string[] {
 
 // These start servers and tools; those start the built controller as well. All others are pure.
 const servers = testsIn('contract', 'control-plane', 'guards', 'kubernetes/api-server');
-const controllers = testsIn('scenarios', 'sandbox');
+const scenarios = testsIn('scenarios');
 
 const shared: TestProjectInlineConfiguration['test'] = {
   pool: 'forks',
@@ -19,12 +19,13 @@ const shared: TestProjectInlineConfiguration['test'] = {
   restoreMocks: true,
 };
 
-// Limits for what has hung, not for what is slow: two cores may carry two control planes.
+// Limits for what has hung, not for what is slow: two cores may carry some control planes. There are
+// more workers than cores, for they mostly wait: for grace periods, outages and deadlines.
 const patient: TestProjectInlineConfiguration['test'] = {
   ...shared,
   testTimeout: 180_000,
   hookTimeout: 180_000,
-  maxWorkers: 2,
+  maxWorkers: 4,
 };
 
 // In any order, so that no test can come to depend on another.
@@ -41,7 +42,7 @@ export default defineConfig({
           ...shared,
           name: 'unit',
           include: testsIn('**'),
-          exclude: [...servers, ...controllers],
+          exclude: [...servers, ...scenarios],
           testTimeout: 20_000,
           maxWorkers: '100%',
           sequence: { shuffle, groupOrder: 0 },
@@ -58,8 +59,19 @@ export default defineConfig({
       {
         test: {
           ...patient,
-          name: 'controllers',
-          include: controllers,
+          name: 'scenarios on the stand-in',
+          include: scenarios,
+          env: { NTC_TEST_BACKEND: 'stand-in' },
+          globalSetup: ['test/setup/build-bundle.ts'],
+          sequence: { shuffle, groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...patient,
+          name: 'scenarios on the real control plane',
+          include: scenarios,
+          env: { NTC_TEST_BACKEND: 'real' },
           globalSetup: ['test/setup/build-bundle.ts'],
           sequence: { shuffle, groupOrder: 1 },
         },

@@ -7,9 +7,13 @@ import type { KubernetesObject } from './objects.ts';
 export type ApiConnection = {
   /** Without a trailing slash. */
   readonly url: string;
-  /** PEM text. */
-  readonly ca?: string;
-  readonly token?: string;
+  /** PEM text, of certificates and key. */
+  readonly ca?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  readonly token?: string | undefined;
+  /** True unless given. */
+  readonly verifiesServer?: boolean;
 };
 
 export type ApiResponse = {
@@ -74,7 +78,13 @@ export class ApiClient {
   ) {
     this.connection = connection;
     const { userAgent = 'test-admin', connections = 32 } = options;
-    const tls = { allowH2: false, ...(connection.ca ? { ca: connection.ca } : {}) };
+    const tls = {
+      allowH2: false,
+      ...(connection.ca ? { ca: connection.ca } : {}),
+      ...(connection.cert ? { cert: connection.cert } : {}),
+      ...(connection.key ? { key: connection.key } : {}),
+      ...(connection.verifiesServer === false ? { rejectUnauthorized: false } : {}),
+    };
     this.pool = new Pool(connection.url, { connections, connect: tls });
     // Watches have connections of their own: they would hold up requests. The server ends them.
     this.watchPool = new Pool(connection.url, { connect: tls, bodyTimeout: 0, headersTimeout: 0 });

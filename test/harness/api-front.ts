@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { Agent, request as httpsRequest } from 'node:https';
+import { Agent as HttpAgent, createServer, request as httpRequest } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { StatusObject } from '../control-plane/objects.ts';
@@ -21,7 +21,11 @@ export type ApiFront = {
 /** For answers that the real API server gives only by a race that no test can win at will. */
 export async function startApiFront(world: World, front: Front): Promise<ApiFront> {
   const { url, ca, folder } = world.cluster;
-  const agent = new Agent({ ca, keepAlive: true });
+  const isPlain = new URL(url).protocol === 'http:';
+  const agent = isPlain
+    ? new HttpAgent({ keepAlive: true })
+    : new HttpsAgent({ ca, keepAlive: true });
+  const request = isPlain ? httpRequest : httpsRequest;
   const server = createServer((incoming, outgoing) => {
     const { method = 'GET', url: path = '/', headers } = incoming;
     const answer = front({ method, path });
@@ -31,7 +35,7 @@ export async function startApiFront(world: World, front: Front): Promise<ApiFron
       outgoing.end(JSON.stringify({ apiVersion: 'v1', status: 'Failure', ...answer }));
       return;
     }
-    const forwarded = httpsRequest(`${url}${path}`, { method, headers, agent }, (response) => {
+    const forwarded = request(`${url}${path}`, { method, headers, agent }, (response) => {
       outgoing.writeHead(response.statusCode ?? 502, response.headers);
       outgoing.flushHeaders();
       response.pipe(outgoing);

@@ -4,12 +4,14 @@ import {
   componentsFor,
   startControlPlane,
   type AccessOptions,
+  type ComponentControl,
   type ControlPlane,
   type ControlPlaneOptions,
   type PolicyRule,
 } from '../control-plane/control-plane.ts';
 import { startAutoScaling, type AutoScaling } from '../stand-ins/auto-scaling.ts';
 import { startKubelet, type Kubelet, type KubeletOptions } from '../stand-ins/kubelet.ts';
+import { startStandInControlPlane } from '../stand-ins/kubernetes/control-plane.ts';
 import {
   startQueueService,
   type Queue,
@@ -18,7 +20,15 @@ import {
 } from '../stand-ins/queue.ts';
 import { startController, type Controller, type ControllerOptions } from './controller.ts';
 
-export type WorldOptions = ControlPlaneOptions & {
+/** The real components as processes, or what stands in for them within this one. */
+export type Backend = 'real' | 'stand-in';
+
+export type WorldOptions = Pick<
+  ControlPlaneOptions,
+  'controllerManager' | 'scheduler' | 'audit'
+> & {
+  /** What NTC_TEST_BACKEND says unless given, and real if that is not set. */
+  readonly backend?: Backend;
   readonly kubelet?: Omit<KubeletOptions, 'api'>;
   /** Of the queue `interruptions`. */
   readonly queue?: QueueOptions;
@@ -27,8 +37,14 @@ export type WorldOptions = ControlPlaneOptions & {
   readonly controllerAccess?: AccessOptions;
 };
 
+/** What either backend offers. */
+export type WorldCluster = Pick<
+  ControlPlane,
+  'url' | 'ca' | 'api' | 'adminKubeconfig' | 'folder' | 'kubeconfigFor' | 'auditEntries' | 'stop'
+> & { readonly apiServer: Pick<ComponentControl, 'start' | 'stop' | 'pause' | 'resume'> };
+
 export type World = {
-  readonly cluster: ControlPlane;
+  readonly cluster: WorldCluster;
   /** As admin; the same as `cluster.api`. */
   readonly api: ApiClient;
   readonly kubelet: Kubelet;
@@ -49,12 +65,14 @@ export type World = {
 
 /** Why a world of these options cannot be had here, for `skipIf`; see `skipReason`. */
 export function worldSkipReason(options: WorldOptions = {}): string | undefined {
-  return skipReason(componentsFor(withDefaults(options)));
+  return backendOf(options) === 'real'
+    ? skipReason(componentsFor(withDefaults(options)))
+    : undefined;
 }
 
 /**
- * A cluster with a real API server, nodes' kubelets, a queue and Auto Scaling, all empty. The
- * controller manager is there unless it is turned off.
+ * A cluster, nodes' kubelets, a queue and Auto Scaling, all empty. The controller manager is there
+ * unless it is turned off.
  */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const releases: (() => Promise<unknown>)[] = [];
@@ -66,7 +84,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     return part;
   };
   try {
-    const cluster = keep(await startControlPlane(withDefaults(options)));
+    const cluster = keep(await startCluster(options));
     const { api } = cluster;
     const kubelet = keep(await startKubelet({ ...options.kubelet, api }));
     const queues = keep(await startQueueService());
@@ -114,6 +132,17 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
 
 const controllerNamespace = 'node-termination-controller';
 
-function withDefaults(options: WorldOptions): ControlPlaneOptions {
+async function startCluster(options: WorldOptions): Promise<WorldCluster> {
+  const all = withDefaults(options);
+  return backendOf(options) === 'real' ? startControlPlane(all) : startStandInControlPlane(all);
+}
+
+function backendOf(options: WorldOptions): Backend {
+  const backend = options.backend ?? process.env['NTC_TEST_BACKEND'] ?? 'real';
+  if (backend === 'real' || backend === 'stand-in') return backend;
+  throw new Error(`NTC_TEST_BACKEND is ${backend}, which is neither real nor stand-in`);
+}
+
+function withDefaults(options: WorldOptions): WorldOptions {
   return { ...options, controllerManager: options.controllerManager ?? true };
 }

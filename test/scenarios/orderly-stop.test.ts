@@ -1,166 +1,31 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { mapLimited } from '../control-plane/limiter.ts';
-import type { NodeObject } from '../control-plane/objects.ts';
-import { getNode, podsOn } from '../harness/cluster.ts';
-import type { Controller } from '../harness/controller.ts';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
-import { interruptionKey, marksOf, noMarks } from '../harness/marks.ts';
+import { marksOf } from '../harness/marks.ts';
 import { spotNotice, terminateHook } from '../harness/messages.ts';
-import { fateOf, isDeleted, untilDeleted } from '../harness/queued.ts';
+import { fateOf, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runControllerOn } from '../harness/running.ts';
-import { createPods } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
-import { instanceId } from '../stand-ins/kubelet.ts';
-import type { Queue } from '../stand-ins/queue.ts';
+import {
+  draining,
+  idle,
+  loadOf,
+  nodesOf,
+  removeNodes,
+  start,
+  stopAndGoOn,
+  stopCases,
+  stopsWithinMs,
+  type Endings,
+} from './stop-stages.ts';
 
 const options: WorldOptions = { ...leastRights };
 const needs = worldSkipReason(options);
 
-/** The demand. */
-const stopsWithinMs = 5000;
-
-/** What is wrong outside while the process is told to stop. */
-type Trouble = {
-  readonly trouble: string;
-  readonly begin: (world: World) => void | Promise<void>;
-  readonly end: (world: World) => void | Promise<void>;
-  /** By whose absence messages cannot be given back. */
-  readonly ofQueue?: boolean;
-  /** The log line after which the process knows of it. */
-  readonly noticed?: string;
-};
-
-const nothing: Trouble = {
-  trouble: 'all is well',
-  begin: () => undefined,
-  end: () => undefined,
-};
-const troubles: readonly Trouble[] = [
-  {
-    trouble: 'the API server is stopped',
-    begin: ({ cluster }) => cluster.apiServer.stop(),
-    end: ({ cluster }) => cluster.apiServer.start(),
-    noticed: 'API server unreachable',
-  },
-  {
-    trouble: 'the API server is paused',
-    begin: ({ cluster }) => cluster.apiServer.pause(),
-    end: ({ cluster }) => cluster.apiServer.resume(),
-    noticed: 'API server unreachable',
-  },
-  {
-    trouble: 'the queue refuses connections',
-    begin: ({ queues }) => queues.goAway('refuse'),
-    end: ({ queues }) => queues.comeBack(),
-    ofQueue: true,
-    noticed: 'queue unreachable',
-  },
-  {
-    trouble: 'the queue is silent',
-    begin: ({ queues }) => queues.goAway('hang'),
-    end: ({ queues }) => queues.comeBack(),
-    ofQueue: true,
-    noticed: 'queue unreachable',
-  },
-];
-
-type Load = {
-  readonly nodes: readonly { readonly name: string; readonly instanceId: string }[];
-  readonly queue: Queue;
-  /** Sends the notice of each node, once. */
-  readonly send: () => Promise<readonly string[]>;
-};
-
-type Stage = {
-  readonly stage: string;
-  /** Short, for names of nodes. */
-  readonly key: string;
-  readonly nodes: number;
-  /** The process gets to the stage, the trouble begins. */
-  readonly reach: (world: World, load: Load, trouble: Trouble) => Promise<Controller>;
-};
-
-const start: Stage = {
-  stage: 'while it starts',
-  key: 'start',
-  nodes: 3,
-  async reach(world, { queue, send }, { begin }) {
-    await send();
-    await begin(world);
-    const controller = await startWithoutWaiting(world, queue);
-    // Its first line.
-    await controller.waitForLog('started');
-    return controller;
-  },
-};
-const idle: Stage = {
-  stage: 'while it is idle',
-  key: 'idle',
-  nodes: 3,
-  async reach(world, { queue }, { begin }) {
-    const controller = await runControllerOn(world, queue);
-    await begin(world);
-    return controller;
-  },
-};
-const storm: Stage = {
-  stage: 'in a storm',
-  key: 'storm',
-  nodes: 200,
-  async reach(world, { queue, send }, { begin }) {
-    const controller = await runControllerOn(world, queue);
-    const ids = await send();
-    await eventually(() => ids.some((id) => isDeleted(queue, id)), { intervalMs: 5 });
-    await begin(world);
-    return controller;
-  },
-};
-const draining: Stage = {
-  stage: 'in the middle of drains',
-  key: 'drains',
-  nodes: 3,
-  async reach(world, { nodes, queue, send }, { begin }) {
-    const controller = await runControllerOn(world, queue);
-    await untilDeleted(queue, await send());
-    await eventually(() =>
-      nodes.every(({ name }) =>
-        world.kubelet.records({ node: name }).some(({ deletions }) => deletions.length > 0),
-      ),
-    );
-    await begin(world);
-    return controller;
-  },
-};
-const troubled: Stage = {
-  stage: 'when it has noticed that',
-  key: 'noticed',
-  nodes: 3,
-  async reach(world, { queue, send }, { begin, noticed }) {
-    const controller = await runControllerOn(world, queue);
-    await begin(world);
-    await send();
-    await controller.waitForLog(noticed ?? '', { timeoutMs: 60_000 });
-    return controller;
-  },
-};
-
-const cases = [
-  ...[start, idle, storm, draining].flatMap((stage) =>
-    [nothing, ...troubles].map((trouble) => ({ ...stage, ...trouble, stage, trouble })),
-  ),
-  ...troubles.map((trouble) => ({ stage: troubled, trouble })),
-].map(({ stage, trouble }, at) => ({
-  when: stage.stage,
-  what: trouble.trouble,
-  prefix: `${stage.key}-${at}`,
-  stage,
-  trouble,
-}));
-
 describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, () => {
   let world: World;
-  const endings: (() => void | Promise<void>)[] = [];
+  const endings: Endings = [];
 
   beforeAll(async () => {
     world = await startWorld(options);
@@ -175,54 +40,11 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
     await world.stop();
   });
 
-  it.each(cases)(
+  it.each(stopCases([start, idle, draining]))(
     '$when ($what) ends in 5 s with 0, and the next one finishes all',
-    async ({ prefix, stage, trouble }) => {
-      const { api } = world;
-      const load = await loadOf(world, prefix, stage.nodes);
-      const { nodes, queue } = load;
-      endings.push(async () => removeNodes(world, nodes));
-      let isOver = false;
-      const end = async () => {
-        if (isOver) return;
-        isOver = true;
-        await trouble.end(world);
-        await eventually(async () => (await api.request('GET', '/readyz')).status === 200);
-      };
-      endings.push(end);
-      const controller = await stage.reach(world, load, trouble);
-
-      const exit = await controller.stop({ limitMs: stopsWithinMs });
-      await end();
-
-      expect(exit).toEqual({ code: 0, signal: null });
-      const ids = await load.send();
-      if (!trouble.ofQueue) {
-        await eventually(async () => (await queue.counts()).inFlight === 0, { timeoutMs: 3000 });
-      }
-      const left = await api.list<NodeObject>('/api/v1/nodes');
-      for (const [at, { name }] of nodes.entries()) {
-        const node = left.find(({ metadata }) => metadata.name === name);
-        expectAllOrNothing(node);
-        // Only what is recorded may have been acknowledged.
-        expect(isMarked(node) || !isDeleted(queue, ids[at] ?? '')).toBe(true);
-      }
-
-      await runControllerOn(world, queue);
-      await untilDeleted(queue, ids, { timeoutMs: 60_000 });
-      await eventually(
-        async () => {
-          const now = await api.list<NodeObject>('/api/v1/nodes');
-          const states = now
-            .filter(({ metadata }) => nodes.some(({ name }) => name === metadata.name))
-            .map((node) => marksOf(node).journal?.state);
-          expect(states).toEqual(nodes.map(() => 'settled'));
-          return true;
-        },
-        { timeoutMs: 60_000, intervalMs: 250 },
-      );
-      for (const { name } of nodes.slice(0, 3)) expect(await podsOn(api, name)).toEqual([]);
-      expect(await queue.counts()).toEqual({ visible: 0, inFlight: 0, delayed: 0 });
+    async (stopCase) => {
+      const left = await stopAndGoOn(world, stopCase, endings);
+      expect(left).toEqual({ visible: 0, inFlight: 0, delayed: 0 });
     },
   );
 
@@ -268,64 +90,3 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
     expect(action.result).toBe('CONTINUE');
   });
 });
-
-function nodesOf(prefix: string, count: number): Load['nodes'] {
-  return Array.from({ length: count }, (_, at) => ({
-    name: `${prefix}-${at}`,
-    instanceId: instanceId(),
-  }));
-}
-
-/** Nodes, pods on some of them, and a queue of their own. */
-async function loadOf(world: World, prefix: string, count: number): Promise<Load> {
-  const { api, kubelet, queues } = world;
-  const nodes = nodesOf(prefix, count);
-  await kubelet.addNodes(nodes);
-  const inhabited = nodes.slice(0, 20);
-  await createPods(
-    api,
-    inhabited.map(({ name }) => ({
-      name: `${name}-pod`,
-      node: name,
-      behaviour: { exitsAfterSeconds: 2 },
-    })),
-  );
-  await eventually(() =>
-    inhabited.every(({ name }) => kubelet.records({ node: name })[0]?.readyAt !== undefined),
-  );
-  const queue = await queues.createQueue(prefix);
-  let ids: Promise<readonly string[]> | undefined;
-  const send = async () => (ids ??= queue.sendMany(nodes.map((node) => spotNotice(node))));
-  return { nodes, queue, send };
-}
-
-/** Later processes of this world would go on with what stands on them. */
-async function removeNodes({ kubelet }: World, nodes: Load['nodes']): Promise<void> {
-  await mapLimited(nodes, 24, async ({ name }) => kubelet.removeNode(name));
-}
-
-async function startWithoutWaiting(world: World, queue: Queue): Promise<Controller> {
-  const controller = await world.startController({ env: { QUEUE_URL: queue.url } });
-  onTestFinished(async () => {
-    await controller.kill();
-  });
-  return controller;
-}
-
-function isMarked(node: NodeObject | undefined): boolean {
-  return node !== undefined && marksOf(node).journal !== undefined;
-}
-
-function expectAllOrNothing(node: NodeObject | undefined): void {
-  const marks = node && marksOf(node);
-  const expected = isMarked(node)
-    ? {
-        cordoned: true,
-        taints: [{ key: interruptionKey, value: 'spot-interruption', effect: 'NoSchedule' }],
-        label: 'spot-interruption',
-        loadBalancerLabel: 'true',
-        journal: { interruptions: [{ kind: 'spot-interruption' }] },
-      }
-    : noMarks;
-  expect(marks).toMatchObject(expected);
-}

@@ -1,0 +1,32 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { leastRights } from '../harness/rules.ts';
+import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { stopAndGoOn, stopCases, storm, troubled, troubles, type Endings } from './stop-stages.ts';
+
+const options: WorldOptions = { ...leastRights };
+const needs = worldSkipReason(options);
+
+describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, () => {
+  let world: World;
+  const endings: Endings = [];
+
+  beforeAll(async () => {
+    world = await startWorld(options);
+  });
+
+  afterEach(async () => {
+    for (let ending = endings.pop(); ending; ending = endings.pop()) await ending();
+  });
+
+  afterAll(async () => {
+    await world.stop();
+  });
+
+  it.each([...stopCases([storm]), ...stopCases([troubled], troubles)])(
+    '$when ($what) ends in 5 s with 0, and the next one finishes all',
+    async (stopCase) => {
+      const left = await stopAndGoOn(world, stopCase, endings);
+      expect(left).toEqual({ visible: 0, inFlight: 0, delayed: 0 });
+    },
+  );
+});

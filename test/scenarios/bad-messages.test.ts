@@ -308,14 +308,12 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
   it.each(unreadable)('leaves $what to the dead letter queue', async ({ what }) => {
     const { id, node } = sentOf(what);
 
-    for (let receives = 1; receives <= maxReceiveCount; receives++) {
-      await eventually(() => timesReceived(queue, id) === receives);
-      await endVisibility(world, queue, id);
-    }
-    await eventually(async () =>
-      (await queue.deadLetters()).some(({ messageId }) => messageId === id),
-    );
+    await eventually(async () => {
+      if (fateOf(queue, id).at(-1) === 'received') await endVisibility(world, queue, id);
+      return (await queue.deadLetters()).some(({ messageId }) => messageId === id);
+    });
 
+    expect(timesReceived(queue, id)).toBe(maxReceiveCount);
     expect(fateOf(queue, id)).not.toContain('deleted');
     await expectUntouched(world, node);
   });

@@ -93,7 +93,7 @@ const LIFE_CHECK_EVERY_MS = 15_000;
 const LIFE_UNKNOWN_RETRY_MS = 3000;
 /** So long nothing is sent past a deadline while nobody can say whether the machine has outlived it. */
 const LIFE_UNKNOWN_MS = 30_000;
-const FIRST_WAIT_REPORT_MS = 30_000;
+const FIRST_WAIT_REPORT_MS = 10_000;
 const MAX_WAIT_REPORT_MS = 30 * 60_000;
 const REPLACE_RETRY_MS = 1000;
 const MAX_REPLACE_RETRY_MS = 300_000;

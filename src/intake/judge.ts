@@ -201,7 +201,8 @@ export class Judge {
   ): Promise<EventVerdict> {
     const { clock, report } = this.ports;
     const startedAt = clock.now();
-    const facts = { ...factsOf(event), node: node.name };
+    const { kind } = interruptionOf(event, startedAt);
+    const facts = { node: node.name, ...factsOf(event), kind };
     report.info('interruption received', {
       ...facts,
       millisecondsSinceEvent: startedAt - event.time,
@@ -211,7 +212,9 @@ export class Judge {
       case 'recorded': {
         const deadlineAt = interruptionOf(event, startedAt).deadlineAt;
         report.info('marked', {
-          ...facts,
+          node: node.name,
+          kind,
+          instance: event.instanceId,
           ...(deadlineAt !== undefined && {
             deadline: new Date(deadlineAt),
             secondsLeft: Math.round((deadlineAt - clock.now()) / 100) / 10,

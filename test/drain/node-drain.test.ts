@@ -348,7 +348,7 @@ describe('a budget that refuses', () => {
     expect(pods.deletions.count).toBe(0);
     expect(cluster.acts).toEqual([]);
     const told = report.lines.filter(({ message }) => message === 'still draining');
-    expect(times(told).slice(0, 4)).toEqual([30, 90, 210, 450]);
+    expect(times(told).slice(0, 4)).toEqual([10, 30, 70, 150]);
     expect(told.length).toBeLessThan(15);
     expect(told.at(-1)?.facts).toMatchObject({
       podsLeft: 2,

@@ -5,7 +5,7 @@ function testsIn(...folders: string[]): string[] {
 }
 
 // These start servers and tools; those start the built controller as well. All others are pure.
-const servers = testsIn('contract', 'control-plane', 'guards', 'kubernetes/api-server');
+const servers = testsIn('contract', 'control-plane', 'guards', 'kubernetes/api-server', 'sandbox');
 const scenarios = testsIn('scenarios');
 
 const shared: TestProjectInlineConfiguration['test'] = {
@@ -53,6 +53,7 @@ export default defineConfig({
           ...patient,
           name: 'servers',
           include: servers,
+          globalSetup: ['test/setup/build-bundle.ts'],
           sequence: { shuffle, groupOrder: 1 },
         },
       },

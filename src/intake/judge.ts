@@ -214,7 +214,7 @@ export class Judge {
         report.info('marked', {
           node: node.name,
           kind,
-          instance: event.instanceId,
+          instance: node.instanceId,
           ...(deadlineAt !== undefined && {
             deadline: new Date(deadlineAt),
             secondsLeft: Math.round((deadlineAt - clock.now()) / 100) / 10,

@@ -1,4 +1,4 @@
-import { pause, type Clock } from './clock.ts';
+import type { Clock } from './clock.ts';
 import { Drains } from './drain/drains.ts';
 import type { LifecycleHooks } from './drain/lifecycle-hooks.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
@@ -28,7 +28,8 @@ export type Controller = Readonly<{
   stop: () => Promise<void>;
 }>;
 
-const MARKS_FIRST_MS = 2000;
+/** So long drains let marks go first; what they lose by it, a spot notice's two minutes can spare. */
+const MARKS_FIRST_MS = 5000;
 
 /**
  * The story: intake records interruptions on the Nodes and acknowledges; drains follow the record.
@@ -47,12 +48,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
     if (renewed.outcome === 'unknown') return 'unknown';
     return renewed.outcome === 'at' ? renewed.at : undefined;
   };
-  const marksFirst = async (signal: AbortSignal): Promise<void> => {
-    const untilAt = clock.now() + MARKS_FIRST_MS;
-    while (records.pending() > 0 && clock.now() < untilAt && !signal.aborted) {
-      await pause(clock, 20, signal);
-    }
-  };
+  const marksFirst = (signal: AbortSignal) => records.marksWritten(MARKS_FIRST_MS, signal);
   const drains = new Drains({ ...ports, journals: records, nodeOf, lifeSign, marksFirst }, policy);
 
   records.onChange((name, journal) => drains.follow(name, journal));

@@ -68,6 +68,9 @@ export class Records {
   private isStopping = false;
   private unsubscribe: (() => void) | undefined;
   private writes = 0;
+  private marks = 0;
+  /** Present while someone waits for the marks. */
+  private marksDone: PromiseWithResolvers<void> | undefined;
   /** Of one write, answer included; what the bound of messages in hand is computed from. */
   private latencyMs = 20;
   private readonly nodes: NodeIndex;
@@ -135,9 +138,24 @@ export class Records {
     return (parallel * 1000) / this.latencyMs;
   }
 
-  /** Nodes with a write under way or waiting. */
-  pending(): number {
-    return this.writes;
+  /** Marks asked for and neither written nor given up. */
+  get marksPending(): number {
+    return this.marks;
+  }
+
+  /**
+   * Resolves when every mark asked for is written or has failed, when the signal aborts, and after
+   * `limitMs` in any case. What drains note of their own progress is no mark.
+   */
+  async marksWritten(limitMs: number, signal: AbortSignal): Promise<void> {
+    if (this.marks === 0 || signal.aborted) return;
+    this.marksDone ??= Promise.withResolvers();
+    const limit = new AbortController();
+    const cancel = (): void => limit.abort();
+    signal.addEventListener('abort', cancel, { once: true });
+    await Promise.race([this.marksDone.promise, pause(this.clock, limitMs, limit.signal)]);
+    signal.removeEventListener('abort', cancel);
+    limit.abort();
   }
 
   /** Resolves when the change is on the Node, or known to be void, or cannot be written now. */
@@ -148,9 +166,24 @@ export class Records {
         return;
       }
       const book = this.bookOf(nodeName);
-      book.waiting.push({ change, resolve });
+      const isMark = !isBookkeeping(change);
+      if (isMark) this.marks += 1;
+      book.waiting.push({
+        change,
+        resolve: (outcome) => {
+          if (isMark) this.markEnded();
+          resolve(outcome);
+        },
+      });
       if (!book.writing) void this.writeAll(nodeName, book);
     });
+  }
+
+  private markEnded(): void {
+    this.marks -= 1;
+    if (this.marks > 0) return;
+    this.marksDone?.resolve();
+    this.marksDone = undefined;
   }
 
   private bookOf(nodeName: string): Book {

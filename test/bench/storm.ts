@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { Pool } from 'undici';
 import type { NodeObject } from '../control-plane/objects.ts';
@@ -64,7 +65,11 @@ try {
   await world.stop();
 }
 
-/** What a bare client needs to mark as many nodes with the same patch: 64 at a time, nothing else. */
+/**
+ * What a bare client needs to mark as many nodes, 64 at a time and nothing else: our label, taint and
+ * cordon under another key, and an annotation as long as our journal. Whoever watches nodes has the
+ * same work with it: the controller manager answers a cordon with a taint of its own.
+ */
 async function ceiling({ api }: World, nodes: readonly string[]): Promise<void> {
   const { url, ca, token } = api.connection;
   const pool = new Pool(url, { connections: 64, connect: { ca } });
@@ -81,20 +86,27 @@ async function ceiling({ api }: World, nodes: readonly string[]): Promise<void> 
     await response.body.dump();
     if (response.statusCode !== 200) throw new Error(`the bare client got ${response.statusCode}`);
   };
+  const marks = {
+    metadata: { annotations: { 'bare-client': 'x'.repeat(500) }, labels: { bare: 'true' } },
+    spec: { unschedulable: true, taints: [{ key: 'bare', value: 'true', effect: 'NoSchedule' }] },
+  };
   const startedAt = performance.now();
-  await Promise.all(
-    nodes.map(
-      patch({
-        metadata: { annotations: { 'bare-client': 'x'.repeat(500) }, labels: { bare: 'true' } },
-      }),
-    ),
-  );
+  await Promise.all(nodes.map(patch(marks)));
   const seconds = (performance.now() - startedAt) / 1000;
-  console.log(`bare client: ${nodes.length} nodes patched in ${seconds.toFixed(2)} s`);
-  await Promise.all(
-    nodes.map(
-      patch({ metadata: { annotations: { 'bare-client': null }, labels: { bare: null } } }),
-    ),
+  console.log(`bare client: ${nodes.length} nodes marked in ${seconds.toFixed(2)} s`);
+  const noMarks = {
+    metadata: { annotations: { 'bare-client': null }, labels: { bare: null } },
+    spec: { unschedulable: null, taints: null },
+  };
+  const isClean = ({ spec }: NodeObject) => !spec.unschedulable && !spec.taints?.length;
+  await eventually(
+    async () => {
+      const all = await api.list<NodeObject>('/api/v1/nodes');
+      const marked = all.filter((node) => !isClean(node)).map(({ metadata }) => metadata.name);
+      await Promise.all(marked.map(patch(noMarks)));
+      return marked.length === 0;
+    },
+    { timeoutMs: 120_000, intervalMs: 2000 },
   );
   await pool.close();
 }
@@ -138,9 +150,10 @@ async function stormOf(world: World, nodes: readonly string[], pid: number): Pro
   await world.queue.sendMany(nodes.map((node) => spotNotice({ instanceId: instanceOf(node) })));
   const sentAt = performance.now();
   await eventually(() => nodes.every((node) => marks.has(node)), { timeoutMs: 120_000 });
+  const marking = (await cpuSeconds(pid)) - before;
   const latencies = nodes.map((node) => (marks.get(node) ?? Number.NaN) - startedAt);
   console.log(
-    `storm: ${nodes.length} notices sent in ${((sentAt - startedAt) / 1000).toFixed(2)} s; marked after the first was sent: ${summary(latencies)} ms`,
+    `storm: ${nodes.length} notices sent in ${((sentAt - startedAt) / 1000).toFixed(2)} s; marked after the first was sent: ${summary(latencies)} ms; ${marking.toFixed(1)} CPU s of the controller`,
   );
   watching.abort();
   await eventually(() => world.kubelet.records().every(({ endedAt }) => endedAt !== undefined), {
@@ -183,13 +196,11 @@ function summary(values: readonly number[]): string {
 }
 
 async function cpuSeconds(pid: number): Promise<number> {
-  const { readFile } = await import('node:fs/promises');
   const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 async function residentMiB(pid: number): Promise<number> {
-  const { readFile } = await import('node:fs/promises');
   const text = await readFile(`/proc/${pid}/status`, 'utf8');
   return Math.round(Number(/VmHWM:\s+(\d+)/.exec(text)?.[1]) / 1024);
 }

@@ -1,5 +1,4 @@
 import { expect, onTestFinished } from 'vitest';
-import { pause } from '../../src/clock.ts';
 import { Drains } from '../../src/drain/drains.ts';
 import type { DrainPolicy } from '../../src/drain/node-drain.ts';
 import { Breaker } from '../../src/intake/breaker.ts';
@@ -51,9 +50,7 @@ export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: S
         if (renewed.outcome === 'unknown') return 'unknown';
         return renewed.outcome === 'at' ? renewed.at : undefined;
       },
-      async marksFirst(signal) {
-        while (records.pending() > 0 && !signal.aborted) await pause(line.clock, 20, signal);
-      },
+      marksFirst: (signal) => records.marksWritten(5000, signal),
     },
     policy,
   );

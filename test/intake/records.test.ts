@@ -81,6 +81,42 @@ describe('a record', () => {
     expect(told).toMatchObject([{ node: 'node-1', journal: { state: 'draining' } }]);
   });
 
+  test('is waited for by whatever comes after it, until it has ended', async () => {
+    const { records, clock, store } = start();
+    store.writes.extraMs = 2000;
+    await clock.resolved(records.marksWritten(5000, new AbortController().signal), 0);
+    void records.apply('node-1', SPOT);
+    const waited = records.marksWritten(5000, new AbortController().signal);
+    const startedAt = clock.now();
+    await clock.resolved(waited);
+    expect(records.marksPending).toBe(0);
+    expect(clock.now() - startedAt).toBeGreaterThanOrEqual(2000);
+    expect(clock.now() - startedAt).toBeLessThan(3000);
+  });
+
+  test('that takes too long is waited for no longer, nor by one who has been told to stop', async () => {
+    const { records, clock, store } = start();
+    store.writes.extraMs = 9000;
+    void records.apply('node-1', SPOT);
+    const stop = new AbortController();
+    const startedAt = clock.now();
+    const stopped = records.marksWritten(5000, stop.signal);
+    stop.abort();
+    await clock.resolved(stopped, 0);
+    await clock.resolved(records.marksWritten(5000, new AbortController().signal));
+    expect(clock.now() - startedAt).toBe(5000);
+    expect(records.marksPending).toBe(1);
+    await clock.advance(10_000);
+  });
+
+  test("of a drain's own progress is nothing to wait for", async () => {
+    const { records, apply, clock } = start();
+    await apply(SPOT);
+    void records.apply('node-1', { type: 'settled', asOf: ['spot-interruption'] });
+    expect(records.marksPending).toBe(0);
+    await clock.advance(1000);
+  });
+
   test('is not written again when the watch tells of it', async () => {
     const { apply, clock, store, told } = start();
     await apply(SPOT);
@@ -103,7 +139,7 @@ describe('a record', () => {
     const outcomes = Promise.all(changes.map((change) => records.apply('node-1', change)));
     await clock.advance(6);
     expect(store.writes.count).toBe(1);
-    expect(records.pending()).toBe(1);
+    expect(records.marksPending).toBe(5);
     expect((await clock.resolved(outcomes)).map(({ outcome }) => outcome)).toEqual([
       'recorded',
       'recorded',
@@ -112,7 +148,7 @@ describe('a record', () => {
       'duplicate',
     ]);
     expect(store.writes.count).toBe(2);
-    expect(records.pending()).toBe(0);
+    expect(records.marksPending).toBe(0);
     expect(idsOn(cluster.node('node-1'))).toEqual([
       'spot-interruption',
       'rebalance',

@@ -8,10 +8,13 @@ function testsIn(...folders: string[]): string[] {
 const servers = testsIn('contract', 'control-plane', 'guards', 'kubernetes/api-server', 'sandbox');
 const scenarios = testsIn('scenarios');
 
+const leftOver = 'test/setup/left-over-processes.ts';
+
 const shared: TestProjectInlineConfiguration['test'] = {
   pool: 'forks',
   environment: 'node',
-  setupFiles: ['test/setup/count-assertions.ts'],
+  globalSetup: [leftOver],
+  setupFiles: ['test/setup/count-assertions.ts', 'test/setup/leaks.ts'],
   // A retry would hide a flake.
   retry: 0,
   expect: { requireAssertions: true },
@@ -19,13 +22,12 @@ const shared: TestProjectInlineConfiguration['test'] = {
   restoreMocks: true,
 };
 
-// Limits for what has hung, not for what is slow: two cores may carry some control planes. There are
-// more workers than cores, for they mostly wait: for grace periods, outages and deadlines.
+// Limits for what has hung, not for what is slow. There are more workers than cores, for these mostly
+// wait: for grace periods, outages and deadlines.
 const patient: TestProjectInlineConfiguration['test'] = {
   ...shared,
   testTimeout: 180_000,
   hookTimeout: 180_000,
-  maxWorkers: 4,
 };
 
 // In any order, so that no test can come to depend on another.
@@ -53,8 +55,10 @@ export default defineConfig({
           ...patient,
           name: 'servers',
           include: servers,
-          globalSetup: ['test/setup/build-bundle.ts'],
-          sequence: { shuffle, groupOrder: 1 },
+          globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
+          // Each carries a control plane.
+          maxWorkers: 5,
+          sequence: { shuffle, groupOrder: 2 },
         },
       },
       {
@@ -63,7 +67,8 @@ export default defineConfig({
           name: 'scenarios on the stand-in',
           include: scenarios,
           env: { NTC_TEST_BACKEND: 'stand-in' },
-          globalSetup: ['test/setup/build-bundle.ts'],
+          globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
+          maxWorkers: 8,
           sequence: { shuffle, groupOrder: 1 },
         },
       },
@@ -73,8 +78,10 @@ export default defineConfig({
           name: 'scenarios on the real control plane',
           include: scenarios,
           env: { NTC_TEST_BACKEND: 'real' },
-          globalSetup: ['test/setup/build-bundle.ts'],
-          sequence: { shuffle, groupOrder: 1 },
+          globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
+          // Each carries a control plane.
+          maxWorkers: 5,
+          sequence: { shuffle, groupOrder: 2 },
         },
       },
     ],

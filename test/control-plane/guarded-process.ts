@@ -1,6 +1,7 @@
 import { spawn, type StdioOptions } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { runVariable, startedByVariable } from '../setup/test-run.ts';
 import { guardProcess } from './guardian.ts';
 
 export type Exit = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -36,7 +37,7 @@ export async function startGuardedProcess(options: GuardedProcessOptions): Promi
   const child = spawn(options.command, options.args, {
     stdio,
     detached: true,
-    ...(options.env ? { env: options.env } : {}),
+    env: { ...(options.env ?? process.env), [startedByVariable]: process.env[runVariable] },
   });
   if (log !== undefined) closeSync(log);
   const { pid } = child;

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { afterEach, expect, test } from 'vitest';
+import { runVariable, startedByVariable } from '../setup/test-run.ts';
 import { ProjectCopy } from './project-copy.ts';
 
 let project: ProjectCopy | undefined;
@@ -12,12 +13,12 @@ const imports = "import { beforeAll, describe, expect, test } from 'vitest';\n";
 function runTests(files: Readonly<Record<string, string>>, environment: NodeJS.ProcessEnv = {}) {
   project = new ProjectCopy({ 'package.json': '{ "type": "module" }', ...files });
   const outer = Object.entries(process.env).filter(([name]) => !/^(VITEST|NTC_|TEST$)/.test(name));
-  const { status, stdout } = spawnSync('vitest', ['run'], {
+  const { status, stdout, stderr } = spawnSync('vitest', ['run'], {
     cwd: project.folder,
     encoding: 'utf8',
     env: { ...Object.fromEntries(outer), ...environment },
   });
-  return { status, output: stdout, lastLine: stdout.trimEnd().split('\n').at(-1) };
+  return { status, stderr, output: stdout, lastLine: stdout.trimEnd().split('\n').at(-1) };
 }
 
 const passing = {
@@ -68,11 +69,28 @@ test.each([
     'rejects behind the back',
     "test('x', () => { void Promise.reject(new Error('x')); expect(1).toBe(1); });",
   ],
+  [
+    'leaves a server behind',
+    "import { createServer } from 'node:net';\ntest('x', () => { createServer().listen(0); expect(1).toBe(1); });",
+  ],
   ['does not load', "throw new Error('x');"],
   ['is the only one to run', "test.only('x', () => { expect(1).toBe(1); });"],
 ])('fails on a test file that %s', (_, source) => {
   const { status, lastLine } = runTests({ 'test/plan/x.test.ts': `${imports}${source}` });
   expect(lastLine).toMatch(/^\d passed, [1-9] failed/);
+  expect(status).toBe(1);
+});
+
+test('fails where a process outlives the run', () => {
+  const { status, stderr } = runTests({
+    'test/plan/x.test.ts': `${imports}import { spawn } from 'node:child_process';
+      test('x', () => {
+        const env = { ...process.env, ${startedByVariable}: process.env.${runVariable} };
+        spawn('sleep', ['20'], { env, detached: true, stdio: 'ignore' }).unref();
+        expect(1).toBe(1);
+      });`,
+  });
+  expect(stderr).toMatch(/processes outlived the tests:\n\d+ sleep 20/);
   expect(status).toBe(1);
 });
 

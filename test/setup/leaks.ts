@@ -1,0 +1,24 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll } from 'vitest';
+
+// What a test file starts, it ends: a server or a process that is still there keeps a port, or eats
+// the time of others. Runs after all hooks of the file.
+const kinds = new Set(['TCPServerWrap', 'ProcessWrap']);
+
+/** Beyond it, what is being closed hangs. */
+const limitMs = 10_000;
+
+const before = leftOver().length;
+
+afterAll(async () => {
+  const limitAt = performance.now() + limitMs;
+  while (leftOver().length > before && performance.now() < limitAt) await delay(20);
+  const left = leftOver();
+  if (left.length > before) {
+    throw new Error(`servers or processes that this file started and did not end: ${left.join()}`);
+  }
+});
+
+function leftOver(): string[] {
+  return process.getActiveResourcesInfo().filter((kind) => kinds.has(kind));
+}

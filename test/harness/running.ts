@@ -1,6 +1,10 @@
 import { onTestFinished } from 'vitest';
+import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 import type { Controller } from './controller.ts';
+import { untilSettled } from './marks.ts';
+import { spotNotice } from './messages.ts';
+import { untilDeleted } from './queued.ts';
 import type { World } from './world.ts';
 
 let queues = 0;
@@ -30,4 +34,12 @@ export async function runControllerOn(
   });
   await controller.waitForLog('ready');
   return controller;
+}
+
+/** A whole drain, after which all that the process had to do before has been done, too. */
+export async function untilProcessed(world: World, queue: Queue, node: string): Promise<void> {
+  const instance = instanceId();
+  await world.kubelet.addNode({ name: node, instanceId: instance });
+  await untilDeleted(queue, [await queue.send(spotNotice({ instanceId: instance }))]);
+  await untilSettled(world.api, node);
 }

@@ -68,7 +68,7 @@ export default defineConfig({
           include: scenarios,
           env: { NTC_TEST_BACKEND: 'stand-in' },
           globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
-          maxWorkers: 8,
+          maxWorkers: 10,
           sequence: { shuffle, groupOrder: 1 },
         },
       },

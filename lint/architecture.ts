@@ -21,7 +21,7 @@ type Layer = {
 const core = ['events', 'plan'];
 const stages = ['intake', 'drain'];
 const edges = ['aws', 'kubernetes', 'report', 'http'];
-const roots = ['options', 'clock', ...core, ...stages, ...edges];
+const roots = ['options', 'clock', 'abort', ...core, ...stages, ...edges];
 const commands = ['doctor', 'preview', 'drill'];
 
 // The port through which all of them tell what happens.
@@ -48,12 +48,12 @@ const layers: Readonly<Record<string, Layer>> = {
     packages: [...stagePackages, 'tinyqueue'],
   },
   aws: {
-    imports: ['clock'],
+    imports: ['abort', 'clock'],
     types: [report, ...stages, ...core],
     packages: ['@aws-sdk/*', '@smithy/*', 'node:*', 'zod'],
   },
   kubernetes: {
-    imports: ['clock', 'plan/node.ts'],
+    imports: ['abort', 'clock', 'plan/node.ts'],
     types: [report, ...stages, ...core],
     packages: ['@kubernetes/client-node', '@kubernetes/client-node/*', 'node:*', 'undici', 'zod'],
   },
@@ -63,6 +63,7 @@ const layers: Readonly<Record<string, Layer>> = {
     packages: ['node:*', 'undici', 'winston', 'zod'],
   },
   http: { imports: [...core, 'clock'], types: [report, ...stages], packages: ['node:*', 'zod'] },
+  abort: { imports: [], types: [], packages: [] },
   clock: { imports: [], types: [], packages: [] },
   options: { imports: [...core, 'kubernetes/selector.ts'], types: [], packages: ['node:*', 'zod'] },
   controller: { imports: roots, types: [], packages: ['node:*'] },

@@ -1,6 +1,5 @@
+import packageJson from '../package.json' with { type: 'json' };
 import { describeOptions, optionsMarkdown, parseOptions } from './options.ts';
-
-const VERSION = '0.1.0';
 
 const COMMANDS: Readonly<Record<string, Readonly<{ does: string; run: Command }>>> = {
   run: { does: 'consume the queue and empty the nodes that are interrupted', run: runController },
@@ -16,7 +15,7 @@ type Command = (args: readonly string[]) => Promise<number>;
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (args.includes('--help') || name === 'help') return print(usage());
-  if (name === '--version') return print(`${VERSION}\n`);
+  if (name === '--version') return print(`${packageJson.version}\n`);
   if (name !== undefined && Object.hasOwn(COMMANDS, name)) {
     return (await COMMANDS[name]?.run(rest)) ?? 0;
   }
@@ -41,7 +40,7 @@ async function runController(args: readonly string[]): Promise<number> {
   }
   // Only now, with the signals in hand: loading all that it needs takes a while.
   const { run } = await import('./run.ts');
-  return run(parsed.options, VERSION, stop.signal);
+  return run(parsed.options, packageJson.version, stop.signal);
 }
 
 function printOptions(args: readonly string[]): Promise<number> {

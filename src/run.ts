@@ -90,6 +90,7 @@ async function start(
     port: options.httpPort,
     health: () => [],
     readiness: () => readiness(running.controller, stop),
+    report: log,
   });
   release.defer(() => http.close());
   log.info('http listening', { port: http.port });

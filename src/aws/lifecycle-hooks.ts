@@ -5,10 +5,11 @@ import {
   RecordLifecycleActionHeartbeatCommand,
   TerminateInstanceInAutoScalingGroupCommand,
 } from '@aws-sdk/client-auto-scaling';
+import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import { failureOf } from './errors.ts';
-import { bounded, clientDefaults, Slots, unlessAborted } from './requests.ts';
+import { bounded, clientDefaults, Slots } from './requests.ts';
 
 export interface OpenLifecycleHooks extends LifecycleHooks {
   /** Cuts what is under way. */
@@ -137,7 +138,7 @@ class AutoScalingHooks implements OpenLifecycleHooks {
       const missingMs = missed.has(hookName) ? NEW_HOOK_MS : 0;
       if (this.clock.now() - at < (isMissing ? missingMs : FRESH_MS[group.outcome])) return group;
     }
-    const found = await unlessAborted(signal, this.lookUp(name));
+    const found = await unlessAborted(this.lookUp(name), signal);
     if (found.outcome === 'found' && !found.hooks.has(hookName)) {
       const missed = this.known.get(name)?.missed;
       if (missed !== undefined && missed.size < MOST_MISSED) missed.add(hookName);

@@ -8,11 +8,12 @@ import {
   type Message as RawMessage,
 } from '@aws-sdk/client-sqs';
 import { z } from 'zod';
+import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Message, Queue } from '../intake/queue.ts';
 import { Batches, type Verdicts } from './batches.ts';
 import { entryFailureOf, failureOf, type Failure } from './errors.ts';
-import { bounded, clientDefaults, unlessAborted } from './requests.ts';
+import { bounded, clientDefaults } from './requests.ts';
 
 export interface OpenQueue extends Queue {
   /** Sends what waits to be sent, gives up what has no answer within the limit, and ends polls. */
@@ -79,7 +80,7 @@ class SqsQueue implements OpenQueue {
     signal.throwIfAborted();
     const polling = this.poll(request);
     try {
-      return await unlessAborted(signal, polling);
+      return await unlessAborted(polling, signal);
     } catch (error) {
       if (signal.aborted) {
         const late = this.giveBackLate(polling).finally(() => this.latePolls.delete(late));

@@ -1,3 +1,4 @@
+import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 
 /** Why a request was given up. */
@@ -28,26 +29,10 @@ export async function bounded<T>(
     return { signal, listener };
   });
   try {
-    return await unlessAborted(stopping.signal, send(stopping.signal));
+    return await unlessAborted(send(stopping.signal), stopping.signal);
   } finally {
     limit.cancel();
     for (const { signal, listener } of listening) signal.removeEventListener('abort', listener);
-  }
-}
-
-/** The work's result, or the signal's reason if it aborts first; the work itself goes on. */
-export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const abort = (): void => {
-    const reason: unknown = signal.reason;
-    aborted.reject(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
-  };
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }
 
@@ -74,7 +59,7 @@ export class Slots {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.waiting.add(resolve);
     try {
-      await unlessAborted(signal, promise);
+      await unlessAborted(promise, signal);
     } catch (error) {
       // No longer waiting: the turn had come when the signal aborted.
       if (!this.waiting.delete(resolve)) this.release();

@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Report } from '../report/report.ts';
 
 /** One thing that has to hold; `detail` says why it does not, or how it stands. */
 export type Check = Readonly<{ name: string; ok: boolean; detail?: string }>;
@@ -15,6 +16,7 @@ type HttpServerOptions = Readonly<{
   health: () => readonly Check[];
   /** Of /readyz: whether it does its job. */
   readiness: () => readonly Check[];
+  report: Report;
 }>;
 
 const SLOWEST_REQUEST_MS = 5000;
@@ -39,6 +41,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   );
   server.maxConnections = MOST_CONNECTIONS;
   const port = await listen(server, options.port);
+  // A connection that cannot be taken (no file descriptors are left, say) is no reason to end.
+  server.on('error', (error) => options.report.warn('http server failed', { error }));
   return {
     port,
     close: () =>

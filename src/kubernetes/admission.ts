@@ -1,4 +1,4 @@
-import { abortReason } from './abort.ts';
+import { abortReason } from '../abort.ts';
 
 /** Marks go before everything else; watches and their lists stand outside. */
 export type Lane = 'mark' | 'bulk';

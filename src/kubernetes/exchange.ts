@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { abortReason } from '../abort.ts';
 import type { Clock, Timer } from '../clock.ts';
-import { abortReason } from './abort.ts';
 
 /** Far above any object or page of a list; below what would endanger the process. */
 const LARGEST_BODY_BYTES = 128 * 1024 * 1024;

@@ -1,6 +1,6 @@
+import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
-import { unlessAborted } from './abort.ts';
 import { ApiFailure, bodyAs, messageOf } from './answers.ts';
 import type { Answer, Connection } from './connection.ts';
 import { LineSplitter } from './lines.ts';

@@ -1,6 +1,6 @@
+import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { Denied, Volumes } from '../drain/pods.ts';
-import { unlessAborted } from './abort.ts';
 import { bodyAs, ApiFailure } from './answers.ts';
 import { pathOf, type Connection } from './connection.ts';
 import { listAll, type ApiObject, type Feed } from './list-watch.ts';

@@ -54,6 +54,10 @@ export const MESSAGES = {
       'The orderly stop did not end in time and was cut short. Nothing is lost: journals and queue hold all of it.',
   },
   'fatal error': { level: 'error', meaning: 'The process cannot go on and ends with exit code 1.' },
+  'http server failed': {
+    level: 'warn',
+    meaning: 'A connection could not be taken; the controller goes on without it.',
+  },
   'http listening': { level: 'info', meaning: 'Health answers are served on this port.' },
   'log lines lost': {
     level: 'warn',

@@ -1,10 +1,14 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { systemClock } from '../../src/clock.ts';
 import { startHttpServer, type Check } from '../../src/http/server.ts';
+import { FakeReport } from '../stand-ins/ports/report.ts';
+
+const report = new FakeReport(() => systemClock.now());
 
 async function start(readiness: () => readonly Check[] = () => [], port = 0) {
-  const server = await startHttpServer({ port, health: () => [], readiness });
+  const server = await startHttpServer({ port, health: () => [], readiness, report });
   onTestFinished(() => server.close());
   return { server, url: `http://127.0.0.1:${server.port}` };
 }
@@ -92,7 +96,12 @@ describe('health over HTTP', () => {
   });
 
   test('closing does not wait for connections that are kept open', async () => {
-    const server = await startHttpServer({ port: 0, health: () => [], readiness: () => [] });
+    const server = await startHttpServer({
+      port: 0,
+      health: () => [],
+      readiness: () => [],
+      report,
+    });
     const kept = await open(server.port);
     kept.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n');
     await once(kept, 'data');

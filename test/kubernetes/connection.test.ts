@@ -531,6 +531,24 @@ describe('TLS', () => {
 });
 
 describe('the configuration', () => {
+  test('may name a server that speaks plain HTTP, as a proxy beside the process does', async () => {
+    const file = join(folder, 'plain');
+    await writeFile(
+      file,
+      JSON.stringify({
+        'current-context': 'test',
+        clusters: [{ name: 'test', cluster: { server: server.url } }],
+        users: [{ name: 'test', user: { token: 'plain' } }],
+        contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+      }),
+    );
+    const answer = connectTo(file).request(GET, signal);
+    const call = await server.take();
+    expect(call.headers.authorization).toBe('Bearer plain');
+    call.json(200, {});
+    expect(await answer).toMatchObject({ kind: 'success' });
+  });
+
   test('of several files is merged, and what comes first wins', async () => {
     const second = join(folder, 'second');
     await writeFile(

@@ -102,6 +102,8 @@ function refusal(file: string, specifier: string, typesOnly: boolean): string | 
   }
   const target = relative(root, resolve(dirname(file), specifier));
   const to = layerOf(target);
+  // The version is written in one place.
+  if (from === 'main' && target === 'package.json') return undefined;
   if (to === undefined) return `src may not import '${target}': it lies outside src.`;
   if (!target.endsWith('.ts')) return `'${specifier}': name the file, with its .ts extension.`;
   const places = [to, target.split(sep).slice(1).join('/')];

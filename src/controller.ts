@@ -1,7 +1,9 @@
 import type { Clock } from './clock.ts';
 import { Drains } from './drain/drains.ts';
+import { LifeWatch } from './drain/life-watch.ts';
 import type { LifecycleHooks } from './drain/lifecycle-hooks.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
+import { Pacer } from './drain/pacer.ts';
 import type { Pods, Volumes } from './drain/pods.ts';
 import { Breaker } from './intake/breaker.ts';
 import { Intake, type IntakePolicy } from './intake/intake.ts';
@@ -42,16 +44,27 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
   const intake = new Intake(ports, policy, records, breaker);
 
   const nodeOf = nodes.get.bind(nodes);
+  const leaseRenewed = async (name: string, signal: AbortSignal) => {
+    const renewed = await store.kubeletRenewed(name, signal);
+    return renewed.outcome === 'at' ? renewed.at : renewed.outcome;
+  };
   const lifeSign = async (name: string, signal: AbortSignal) => {
     if (nodeOf(name)?.ready !== true) return undefined;
-    const renewed = await store.kubeletRenewed(name, signal);
-    if (renewed.outcome === 'unknown') return 'unknown';
-    return renewed.outcome === 'at' ? renewed.at : undefined;
+    const renewedAt = await leaseRenewed(name, signal);
+    return renewedAt === 'never' ? undefined : renewedAt;
   };
   const marksFirst = (signal: AbortSignal) => records.marksWritten(MARKS_FIRST_MS, signal);
   const drains = new Drains({ ...ports, journals: records, nodeOf, lifeSign, marksFirst }, policy);
 
-  records.onChange((name, journal) => drains.follow(name, journal));
+  const selectedNodes = () => [...nodes.all()].filter(({ selected }) => selected).length;
+  const pacer = new Pacer({ ...ports, journals: records, selectedNodes }, policy);
+  const lifeWatch = new LifeWatch({ ...ports, journals: records, nodeOf, leaseRenewed }, policy);
+
+  records.onChange((name, journal) => {
+    drains.follow(name, journal);
+    pacer.follow(name, journal);
+    lifeWatch.follow(name, journal);
+  });
   const unsubscribe = nodes.subscribe((before, after) => {
     if (after !== undefined && before?.held !== after.held) drains.wake(after.name);
   });
@@ -63,6 +76,8 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
     async stop() {
       unsubscribe();
       breaker.stop();
+      pacer.stop();
+      lifeWatch.stop();
       await Promise.all([intake.stop(), drains.stop()]);
     },
   };

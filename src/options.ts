@@ -1,6 +1,6 @@
 import { parseSelector } from './kubernetes/selector.ts';
 import { parseHookPatterns, type HookPatterns } from './plan/hooks.ts';
-import { ACTIONS } from './plan/policy.ts';
+import { ACTIONS, type DrainLimit } from './plan/policy.ts';
 
 type Parsed<Value> =
   | Readonly<{ value: Value }>
@@ -195,6 +195,18 @@ const TABLE = {
     description:
       'An upper limit for the grace period of evicted pods. It only shortens; a deadline may shorten it further.',
   },
+  voluntaryDrainLimit: {
+    ...text('a whole number from 1 to 100000, or a percentage from 1% to 100%', parseDrainLimit),
+    otherwise: { text: '10%' },
+    description:
+      'How many nodes may be drained at once for rebalance recommendations and scheduled changes, which can wait their turn: a number, or a percentage of the nodes that NODE_SELECTOR chooses, rounded down, but at least one. From half an hour before its deadline on (or the lead, if that is shorter) a node is drained whatever the limit.',
+  },
+  scheduledChangeLeadSeconds: {
+    ...seconds(1, 30 * DAY_SECONDS),
+    otherwise: { text: '3600' },
+    description:
+      'How long before the start of a scheduled reboot, network or power maintenance the drain of the node begins. Until then nothing but a PreferNoSchedule taint keeps new pods away. Retirements, stops and terminations are drained as soon as they are known.',
+  },
   terminateHookDrainSeconds: {
     ...seconds(30, 2 * DAY_SECONDS),
     otherwise: absent("the hook's heartbeat timeout"),
@@ -212,6 +224,12 @@ const TABLE = {
     otherwise: { text: 'true' },
     description:
       'Take the node out of load balancers that target nodes, by the label node.kubernetes.io/exclude-from-external-load-balancers.',
+  },
+  outOfServiceTaint: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'false' },
+    description:
+      'Put the taint node.kubernetes.io/out-of-service on a node whose instance is stopped or terminated, so that its pods are removed and its volumes detached at once: only when the node is not Ready and its kubelet has renewed no Lease since, and never longer than until it is Ready again.',
   },
   loadBalancerDrainSeconds: {
     ...seconds(0, 3600),
@@ -466,6 +484,14 @@ function parseNodeSelector(given: string): Parsed<string> {
   } catch (error) {
     return { fault: `is none: ${error instanceof Error ? error.message : String(error)}` };
   }
+}
+
+function parseDrainLimit(given: string): Parsed<DrainLimit> {
+  const [, digits, percent] = /^(\d{1,6})(%?)$/.exec(given) ?? [];
+  const value = Number(digits ?? Number.NaN);
+  const isPercentage = percent === '%';
+  if (!(value >= 1 && value <= (isPercentage ? 100 : 100_000))) return { fault: undefined };
+  return { value: isPercentage ? { percent: value } : { nodes: value } };
 }
 
 /** https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set */

@@ -1,5 +1,5 @@
 import type { Timer } from '../clock.ts';
-import type { Journal } from '../plan/journal.ts';
+import type { Journal, JournalState } from '../plan/journal.ts';
 import { Departures } from './departures.ts';
 import { EvictionQueue } from './eviction-queue.ts';
 import { HookAdvice } from './hook-advice.ts';
@@ -46,7 +46,7 @@ export class Drains {
   follow(nodeName: string, journal: Journal | undefined): void {
     if (this.stopped) return;
     const drain = this.drains.get(nodeName);
-    if (journal === undefined || journal.live.length === 0) {
+    if (journal === undefined || !isDraining(journal.state)) {
       if (this.ports.nodeOf(nodeName) === undefined) {
         // What may come under this name is another drain's: this one only completes its hooks.
         drain?.nodeGone();
@@ -55,7 +55,7 @@ export class Drains {
       return;
     }
     if (drain !== undefined) drain.update(journal);
-    else if (journal.state === 'draining') this.begin(nodeName, journal);
+    else if (callsForDrain(journal)) this.begin(nodeName, journal);
   }
 
   /** Something about the Node changed that a drain may wait for. */
@@ -94,7 +94,8 @@ export class Drains {
   /** If the journal still calls for it: the Node may have come back while its hooks were completed. */
   private beginAgain(nodeName: string, afterMs: number): void {
     if (this.stopped || this.ports.nodeOf(nodeName) === undefined) return;
-    if (this.ports.journals.journalOf(nodeName)?.state !== 'draining') return;
+    const journal = this.ports.journals.journalOf(nodeName);
+    if (journal === undefined || !callsForDrain(journal)) return;
     const timer = this.ports.clock.after(afterMs, () => {
       this.again.delete(nodeName);
       if (!this.drains.has(nodeName))
@@ -103,4 +104,25 @@ export class Drains {
     this.again.get(nodeName)?.cancel();
     this.again.set(nodeName, timer);
   }
+}
+
+/** Whether a drain that is under way goes on. */
+function isDraining(state: JournalState): boolean {
+  switch (state) {
+    case 'draining':
+    case 'settled':
+    case 'stopped':
+      return true;
+    case 'waiting':
+    case 'undone':
+      return false;
+    default:
+      throw new Error(`unexpected state: ${String(state satisfies never)}`);
+  }
+}
+
+/** Of a machine that is off, only the hooks are left to complete. */
+function callsForDrain({ state, live }: Journal): boolean {
+  const hasHooks = live.some(({ hook }) => hook !== undefined && hook.completedAt === undefined);
+  return state === 'draining' || (state === 'stopped' && hasHooks);
 }

@@ -2,6 +2,7 @@ import { pause, type Clock, type Timer } from '../clock.ts';
 import { forceAt, latestSafeStart, planOf, type Plan } from '../plan/deadline.ts';
 import type { Journal } from '../plan/journal.ts';
 import type { NodeView } from '../plan/node.ts';
+import { TURN_MS } from '../plan/pace.ts';
 import type { PodView } from '../plan/pod.ts';
 import {
   leaveReason,
@@ -68,6 +69,8 @@ type Task = {
   way: Way;
   /** Last answer that held it up, for people. */
   waitsFor: string | undefined;
+  /** Whether that was a budget's. */
+  waitsForBudget: boolean;
 };
 
 /** How a pod left. */
@@ -133,6 +136,8 @@ export class NodeDrain {
   private heldTold = false;
   private waitToldMs = FIRST_WAIT_REPORT_MS;
   private waitTellAt: number;
+  /** When a pod last left, or was told to. */
+  private progressAt: number;
   private nodeIsGone = false;
   private isReplaced = false;
   private wakeUp: () => void = () => undefined;
@@ -147,6 +152,7 @@ export class NodeDrain {
     this.policy = policy;
     this.journal = journal;
     this.startedAt = ports.clock.now();
+    this.progressAt = this.startedAt;
     this.waitTellAt = this.startedAt + FIRST_WAIT_REPORT_MS;
     this.keeper = new HookKeeper(nodeName, ports, policy, this.stopping.signal);
     this.replan();
@@ -193,11 +199,11 @@ export class NodeDrain {
         await this.keeper.completeAll(
           () => this.journal,
           () => this.windowEnd(),
-          () => this.nodeIsGone || this.plan?.action === action,
+          () => this.nodeIsGone || this.machineIsOff() || this.plan?.action === action,
         );
         if (signal.aborted) return 'stopped';
         // What calls for more, or for less, came meanwhile.
-        if (this.plan?.action !== action && !this.nodeIsGone) continue;
+        if (this.plan?.action !== action && !this.hasEnded()) continue;
         if (await this.settle()) return this.nodeIsGone ? 'node gone' : 'settled';
       }
     } catch (error) {
@@ -211,7 +217,12 @@ export class NodeDrain {
   }
 
   private hasEnded(): boolean {
-    return this.stopping.signal.aborted || this.nodeIsGone;
+    return this.stopping.signal.aborted || this.nodeIsGone || this.machineIsOff();
+  }
+
+  /** Its pods are dead already: nothing is evicted or waited for, and its hooks are completed. */
+  private machineIsOff(): boolean {
+    return this.journal.state === 'stopped';
   }
 
   private replan(): void {
@@ -241,12 +252,54 @@ export class NodeDrain {
         if (this.hooksLeft()) return;
       }
       this.tellWaits();
+      await this.postponeIfStuck();
       const windowEndsAt = this.windowIsOver() ? Infinity : this.windowEnd();
       const lifeCheckAt = this.lifeCheckAt ?? Infinity;
       await this.sleepUntil(
-        Math.min(nextAt, this.nextListAt(), this.waitTellAt, windowEndsAt, lifeCheckAt),
+        Math.min(
+          nextAt,
+          this.nextListAt(),
+          this.waitTellAt,
+          windowEndsAt,
+          lifeCheckAt,
+          this.stuckAt(),
+        ),
       );
     }
+  }
+
+  // ── giving way ──────────────────────────────────────────────────────────────────────────────
+
+  /** When a paced drain that only waits for budgets makes room for others; Infinity: it does not. */
+  private stuckAt(): number {
+    if (this.plan === undefined || this.plan.emergency) return Infinity;
+    const standing = this.standing();
+    const stuck =
+      standing.some(({ waitsForBudget }) => waitsForBudget) &&
+      standing.every(
+        (task) =>
+          task.pod.deletion === undefined &&
+          (task.waitsForBudget || !this.isTurnOf(task.tier, this.ports.clock.now())),
+      );
+    return stuck ? this.progressAt + TURN_MS : Infinity;
+  }
+
+  /** Back to waiting, marks too: the journal says so, and ends this drain. */
+  private async postponeIfStuck(): Promise<void> {
+    const { clock, journals, report } = this.ports;
+    const now = clock.now();
+    if (this.isHeld()) this.progressAt = now;
+    if (now < this.stuckAt()) return;
+    // Refused from the last call on, and under an emergency.
+    this.progressAt = now;
+    const until = now + TURN_MS;
+    const { outcome } = await journals.apply(this.nodeName, { type: 'postponed', until });
+    if (outcome !== 'recorded') return;
+    report.info('drain postponed', {
+      node: this.nodeName,
+      until: new Date(until),
+      pods: this.describe(this.standing()),
+    });
   }
 
   /** Pods still on their way, or not yet told to go. */
@@ -364,6 +417,7 @@ export class NodeDrain {
       refusals: 0,
       way: 'by itself',
       waitsFor: undefined,
+      waitsForBudget: false,
     };
     this.tasks.set(pod.uid, task);
     if (this.lists > 0 && pod.toleratesInterruption && this.isKnownLatecomer(pod)) {
@@ -406,6 +460,7 @@ export class NodeDrain {
 
   private strikeOut(task: Task, moment: number): void {
     task.state = 'gone';
+    this.progressAt = this.ports.clock.now();
     task.goneMoment = moment;
     this.ports.departures.unregister(task.pod.uid);
   }
@@ -551,6 +606,7 @@ export class NodeDrain {
           answer.budget ? `budget ${answer.budget}` : answer.message,
           answer.retryAfterMs,
         );
+        task.waitsForBudget = true;
         return 'contended';
       case 'refused':
         this.refuse(task, step, `${answer.reason}: ${answer.message}`, undefined);
@@ -577,6 +633,8 @@ export class NodeDrain {
     const { report } = this.ports;
     const facts = { ...this.factsOf(task), graceSeconds: step.graceSeconds };
     task.waitsFor = undefined;
+    task.waitsForBudget = false;
+    this.progressAt = now;
     // What the watch will say, a moment early; never later than the server's own.
     const known = task.pod.deletion;
     if (known === undefined) {
@@ -615,6 +673,7 @@ export class NodeDrain {
     const jitteredMs = backoffMs * (0.75 + this.ports.clock.random() / 2);
     task.refusals += 1;
     task.waitsFor = waitsFor;
+    task.waitsForBudget = false;
     const untilAt = now + Math.max(MIN_BACKOFF_MS, jitteredMs, retryAfterMs ?? 0);
     task.progress =
       step.do === 'evict'
@@ -786,6 +845,10 @@ export class NodeDrain {
       this.tellEnd('node gone');
       return true;
     }
+    if (this.machineIsOff()) {
+      this.tellEnd('machine off');
+      return true;
+    }
     // One that came in the last moment.
     if (this.hooksLeft()) return false;
     // With pods left the window is over, and so may be the machine: watched until one of them goes.
@@ -892,7 +955,9 @@ export class NodeDrain {
     });
   }
 
-  private tellEnd(message: 'drained' | 'not drained by policy' | 'node gone'): void {
+  private tellEnd(
+    message: 'drained' | 'not drained by policy' | 'node gone' | 'machine off',
+  ): void {
     const { clock, report } = this.ports;
     const deadlineAt = this.plan?.deadlineAt;
     const ways: Record<string, number> = {};

@@ -2,7 +2,7 @@ import { pause, type Clock } from '../clock.ts';
 import type { HookAction, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import type { Event, LaunchHook } from '../events/event.ts';
 import { parse } from '../events/parse.ts';
-import type { InterruptingEvent } from '../plan/interruption.ts';
+import type { NodeEvent } from '../plan/interruption.ts';
 import type { Report } from '../report/report.ts';
 import type { Breaker } from './breaker.ts';
 import { Hand, type Settlement } from './hand.ts';
@@ -222,7 +222,7 @@ export class Intake {
   }
 
   /** Hidden for its grace and a little more; remembered, if there is room, for a Node that appears. */
-  private parkMessage(message: Message, events: readonly InterruptingEvent[]): Settlement {
+  private parkMessage(message: Message, events: readonly NodeEvent[]): Settlement {
     // While another event of the message was recorded, say: parked, it would wait in vain.
     if (events.some((event) => this.hasNode(event)))
       return { end: 'hide', seconds: MISSED_SECONDS };
@@ -245,7 +245,7 @@ export class Intake {
     return { end: 'hide', seconds: HELD_SECONDS };
   }
 
-  private hasNode(event: InterruptingEvent): boolean {
+  private hasNode(event: NodeEvent): boolean {
     const { nodes } = this.ports;
     if (event.kind !== 'capacity-block-expiry')
       return nodes.byInstance(event.instanceId).length > 0;
@@ -323,7 +323,7 @@ export class Intake {
 
   private async completeUnknownHooks(
     message: Message,
-    events: readonly InterruptingEvent[],
+    events: readonly NodeEvent[],
   ): Promise<Settlement> {
     if (!this.policy.completeUnknownHooks) return { end: 'delete' };
     const actions: HookAction[] = events.flatMap((event) =>

@@ -2,26 +2,22 @@ import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts';
 import { deadlineOf, hasOutlived } from '../plan/deadline.ts';
-import {
-  interruptionOf,
-  isInterrupting,
-  kindOf,
-  type InterruptingEvent,
-} from '../plan/interruption.ts';
+import { kindOf, newsOf, roleOf, type NodeEvent } from '../plan/interruption.ts';
 import type { NodeView } from '../plan/node.ts';
+import { REBALANCE_LASTS_MS } from '../plan/over.ts';
 import { isLeftToOwner } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import { LaunchHooks, type LaunchPolicy, type LaunchVerdict } from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import type { Records } from './records.ts';
 
-type InstanceEvent = Exclude<InterruptingEvent, { kind: 'capacity-block-expiry' }>;
+type InstanceEvent = Exclude<NodeEvent, { kind: 'capacity-block-expiry' }>;
 
 /** What one event of a message comes to. */
 export type EventVerdict =
   /** Nothing more to do about it. `outcome` names the rule. */
   | Readonly<{ end: 'over'; outcome: Outcome }>
-  | Readonly<{ end: 'no-node'; event: InterruptingEvent }>
+  | Readonly<{ end: 'no-node'; event: NodeEvent }>
   | Extract<LaunchVerdict, { end: 'held' }>
   /** Judged again when the message comes back. */
   | Readonly<{ end: 'later'; seconds: number }>
@@ -35,13 +31,12 @@ export type Outcome =
   | 'other-account'
   | 'ignored-by-policy'
   | Extract<LaunchVerdict, { end: 'over' }>['outcome']
-  | 'kind-not-handled';
+  | 'not-in-this-cluster'
+  | 'nothing-to-do';
 
 const RECHECK_SECONDS = 30;
 const ASK_AGAIN_SECONDS = 3;
 const MAX_VISIBILITY_SECONDS = 43_200;
-/** After this without another event a rebalance recommendation is over. */
-const REBALANCE_OVER_MS = 24 * 3_600_000;
 /** Only news older than this can be about a machine that has outlived its deadline. */
 const OLD_NEWS_MS = 60_000;
 
@@ -77,15 +72,40 @@ export class Judge {
     if (this.accounts && event.account !== undefined && !this.accounts.has(event.account)) {
       return { end: 'over', outcome: 'other-account' };
     }
-    if (event.kind === 'launch-hook') return this.launches.judge(event, signal);
-    if (!isInterrupting(event)) return { end: 'over', outcome: 'kind-not-handled' };
-    if (this.policy.actions[kindOf(event)] === 'ignore') {
+    if (event.kind === 'launch-hook') {
+      const noted = event.origin !== 'WarmPool' || (await this.noteReturn(event));
+      return noted ? this.launches.judge(event, signal) : { end: 'unreachable' };
+    }
+    const role = roleOf(event);
+    if (role.event === undefined) return { end: 'over', outcome: 'nothing-to-do' };
+    return this.judgeNews(role.event, role.role === 'ends', signal);
+  }
+
+  private async judgeNews(
+    event: NodeEvent,
+    onlyEnds: boolean,
+    signal: AbortSignal,
+  ): Promise<EventVerdict> {
+    // That it was started ends what other kinds began.
+    const isStart = event.kind === 'state-change' && event.state === 'running';
+    if (this.policy.actions[kindOf(event)] === 'ignore' && !isStart) {
       return { end: 'over', outcome: 'ignored-by-policy' };
     }
     if (event.kind === 'capacity-block-expiry') return this.judgeBlock(event, signal);
     const [node] = this.ports.nodes.byInstance(event.instanceId);
+    // Where there is no Node, there is nothing to end: most such messages are other clusters'.
+    if (node === undefined && onlyEnds) return { end: 'over', outcome: 'not-in-this-cluster' };
     if (node === undefined) return this.judgeWithoutNode(event, signal);
     return this.judgeOn(node, event, signal);
+  }
+
+  /** It was sent to its warm pool, and is back. False: the API server does not answer. */
+  private async noteReturn({ instanceId, time }: LaunchHook): Promise<boolean> {
+    const [node, other] = this.ports.nodes.byInstance(instanceId);
+    if (node === undefined || other !== undefined || !node.selected) return true;
+    if (isLeftToOwner('launch-hook', node, this.policy)) return true;
+    const result = await this.records.apply(node.name, { type: 'left-pool', at: time });
+    return result.outcome !== 'unreachable';
   }
 
   /** It names no instance: whatever runs in the reservation goes with it. */
@@ -99,7 +119,7 @@ export class Judge {
 
   private async judgeOn(
     node: NodeView,
-    event: InterruptingEvent,
+    event: NodeEvent,
     signal: AbortSignal,
   ): Promise<EventVerdict> {
     const claimants =
@@ -144,7 +164,7 @@ export class Judge {
   }
 
   private async judgeAmbiguous(
-    event: InterruptingEvent,
+    event: NodeEvent,
     nodes: readonly NodeView[],
     signal: AbortSignal,
   ): Promise<EventVerdict> {
@@ -166,13 +186,21 @@ export class Judge {
    * could not be asked, and guessing could empty a healthy node.
    */
   private async isOldNews(
-    event: InterruptingEvent,
+    event: NodeEvent,
     node: NodeView,
     signal: AbortSignal,
   ): Promise<boolean | 'unknown'> {
     const now = this.ports.clock.now();
-    if (now - event.time <= OLD_NEWS_MS) return false;
-    if (event.kind === 'rebalance-recommendation') return now - event.time > REBALANCE_OVER_MS;
+    const news = newsOf(event, now);
+    if (news.about === 'machine') {
+      if (news.state === 'running') return false;
+      const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
+      if (renewed.outcome === 'unknown') return 'unknown';
+      return renewed.outcome === 'at' && renewed.at > news.time;
+    }
+    // Versions and times of what is paced are compared with the journal's.
+    if (now - event.time <= OLD_NEWS_MS || event.kind === 'scheduled-change') return false;
+    if (event.kind === 'rebalance-recommendation') return now - event.time >= REBALANCE_LASTS_MS;
     const deadlineAt = await this.deadlineOf(event, signal);
     if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS || !node.ready) return false;
     const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
@@ -181,11 +209,10 @@ export class Judge {
   }
 
   /** A hook's is unknown as long as its timeout is. */
-  private async deadlineOf(
-    event: InterruptingEvent,
-    signal: AbortSignal,
-  ): Promise<number | undefined> {
-    const interruption = interruptionOf(event, this.ports.clock.now());
+  private async deadlineOf(event: NodeEvent, signal: AbortSignal): Promise<number | undefined> {
+    const news = newsOf(event, this.ports.clock.now());
+    if (news.about === 'machine') return undefined;
+    const { interruption } = news;
     const { hook } = interruption;
     if (hook === undefined) return deadlineOf(interruption, this.policy);
     const described = await this.ports.hooks.describe(hook.group, hook.name, signal);
@@ -195,22 +222,29 @@ export class Judge {
   }
 
   private async record(
-    event: InterruptingEvent,
+    event: NodeEvent,
     node: NodeView,
     signal: AbortSignal,
   ): Promise<EventVerdict> {
     const { clock, report } = this.ports;
     const startedAt = clock.now();
-    const { kind } = interruptionOf(event, startedAt);
+    const kind = kindOf(event);
     const facts = { node: node.name, ...factsOf(event), kind };
-    report.info('interruption received', {
-      ...facts,
-      millisecondsSinceEvent: startedAt - event.time,
-    });
+    const onlyEnds = roleOf(event).role === 'ends';
+    if (!onlyEnds) {
+      report.info('interruption received', {
+        ...facts,
+        millisecondsSinceEvent: startedAt - event.time,
+      });
+    }
     const result = await this.records.apply(node.name, { type: 'event', event });
     switch (result.outcome) {
       case 'recorded': {
-        const deadlineAt = interruptionOf(event, startedAt).deadlineAt;
+        if (onlyEnds) {
+          report.info('end recorded', { ...facts, state: result.journal?.state });
+          return { end: 'over', outcome: 'recorded' };
+        }
+        const deadlineAt = deadlineAtReceipt(event, startedAt);
         report.info('marked', {
           node: node.name,
           kind,
@@ -219,6 +253,7 @@ export class Judge {
             deadline: new Date(deadlineAt),
             secondsLeft: Math.round((deadlineAt - clock.now()) / 100) / 10,
           }),
+          state: result.journal?.state,
           millisecondsToMark: clock.now() - startedAt,
         });
         return { end: 'over', outcome: 'recorded' };
@@ -230,12 +265,12 @@ export class Judge {
         report.info('stale', facts);
         return { end: 'over', outcome: 'stale' };
       case 'gone':
-        return event.kind === 'capacity-block-expiry'
+        return event.kind === 'capacity-block-expiry' || onlyEnds
           ? { end: 'over', outcome: 'stale' }
           : this.judgeWithoutNode(event, signal);
       case 'refused': {
         // Acted on from memory; the message is the only record, and comes back if this process dies.
-        const deadlineAt = interruptionOf(event, startedAt).deadlineAt ?? startedAt;
+        const deadlineAt = deadlineAtReceipt(event, startedAt) ?? startedAt;
         const seconds = Math.ceil((deadlineAt - startedAt) / 1000);
         return {
           end: 'later',
@@ -248,6 +283,11 @@ export class Judge {
         throw new Error(`unexpected outcome: ${JSON.stringify(result satisfies never)}`);
     }
   }
+}
+
+function deadlineAtReceipt(event: NodeEvent, now: number): number | undefined {
+  const news = newsOf(event, now);
+  return news.about === 'machine' ? undefined : news.interruption.deadlineAt;
 }
 
 /** Of one event on several nodes: over when it is on each, recorded when it is on any. */
@@ -263,13 +303,15 @@ function together(verdicts: readonly EventVerdict[]): EventVerdict {
 }
 
 /** Whose Node a message waits for: its instance's, or one that runs in the reservation. */
-export function subjectOf(event: InterruptingEvent | LaunchHook): string {
+export function subjectOf(event: NodeEvent | LaunchHook): string {
   return event.kind === 'capacity-block-expiry' ? event.reservationId : event.instanceId;
 }
 
 export function factsOf(event: Event): Record<string, unknown> {
   return {
     kind: event.kind,
+    ...('state' in event && { instanceState: event.state }),
+    ...('change' in event && { change: event.change, status: event.status }),
     ...('instanceId' in event && { instance: event.instanceId }),
     ...('reservationId' in event && { reservation: event.reservationId }),
     ...('hook' in event && { group: event.group, hook: event.hook }),

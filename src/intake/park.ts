@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock.ts';
 import type { LaunchHook } from '../events/event.ts';
-import type { InterruptingEvent } from '../plan/interruption.ts';
+import type { NodeEvent } from '../plan/interruption.ts';
 import { subjectOf } from './judge.ts';
 import type { Message } from './queue.ts';
 
@@ -12,7 +12,7 @@ export type HomelessMessage = Readonly<{
   waitsFor: 'a Node';
   message: Message;
   /** Those of its events that wait for a Node. */
-  events: readonly InterruptingEvent[];
+  events: readonly NodeEvent[];
   parkedAt: number;
   /** End of the grace, counted from the first receive (epoch ms). */
   until: number;

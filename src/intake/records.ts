@@ -1,10 +1,13 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
-import { interruptionOf, isEmergency } from '../plan/interruption.ts';
+import { LoadBalancerFloor } from '../plan/floor.ts';
+import { kindOf } from '../plan/interruption.ts';
 import { isOfMachine, MAX_LIVE, readJournal, type Journal } from '../plan/journal.ts';
-import { machineOf, markWrite, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
+import { markWrite, sightOf, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
 import { fold, type Change, type Verdict } from '../plan/merge.ts';
-import type { NodeView } from '../plan/node.ts';
+import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.ts';
+import { nextOverAt } from '../plan/over.ts';
 import type { Policy } from '../plan/policy.ts';
+import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
 import type { Breaker } from './breaker.ts';
 import type { NodeIndex, NodeStore, WriteAnswer } from './node-store.ts';
@@ -37,6 +40,10 @@ type Book = {
   mendedAt: number;
   mendTimer: Timer | undefined;
   forbiddenSince: number | undefined;
+  /** Fires when time alone ends something. */
+  overTimer: Timer | undefined;
+  /** Its load balancer label waits for more targets. */
+  withheld: boolean;
 };
 
 const MAX_REFUSED = 4 * MAX_LIVE;
@@ -45,6 +52,8 @@ const FORBIDDEN_FOR_GOOD_MS = 10_000;
 const DEPARTED_REMEMBERED_MS = 3_600_000;
 const MAX_DEPARTED = 20_000;
 const MAX_MEND_DELAY_MS = 30_000;
+/** Nodes come back one by one: those that wait for them are looked at together. */
+const ROOM_MS = 1000;
 /** Conflicts answered at once; beyond, another writer is as busy as we are. */
 const EAGER_ATTEMPTS = 5;
 const CALM_AFTER_MS = 60_000;
@@ -67,6 +76,9 @@ export class Records {
   private readonly stopping = new AbortController();
   private isStopping = false;
   private unsubscribe: (() => void) | undefined;
+  private readonly floor = new LoadBalancerFloor();
+  /** Set while nodes whose label was withheld wait to be looked at again. */
+  private roomTimer: Timer | undefined;
   private writes = 0;
   private marks = 0;
   /** Present while someone waits for the marks. */
@@ -99,6 +111,7 @@ export class Records {
     this.breaker.onChange((open) => {
       if (!open) this.lookAtAll();
     });
+    for (const node of this.nodes.all()) this.floor.learn(node.name, node);
     let resumed = 0;
     for (const node of this.nodes.all()) {
       if (node.journal === undefined) continue;
@@ -113,7 +126,11 @@ export class Records {
     this.unsubscribe?.();
     const limit = this.clock.after(limitMs, () => this.stopping.abort());
     this.isStopping = true;
-    for (const book of this.books.values()) book.mendTimer?.cancel();
+    this.roomTimer?.cancel();
+    for (const book of this.books.values()) {
+      book.mendTimer?.cancel();
+      book.overTimer?.cancel();
+    }
     while (this.writes > 0 && !this.stopping.signal.aborted) await pause(this.clock, 5);
     limit.cancel();
     this.stopping.abort();
@@ -199,6 +216,8 @@ export class Records {
         mendedAt: -Infinity,
         mendTimer: undefined,
         forbiddenSince: undefined,
+        overTimer: undefined,
+        withheld: false,
       };
       this.books.set(nodeName, book);
     }
@@ -249,7 +268,7 @@ export class Records {
       const node = this.nodes.get(nodeName);
       if (node === undefined) return all({ outcome: 'gone' });
       const now = this.clock.now();
-      const write = markWrite(node, book.journal, [...refused, ...changes], this.policy, now);
+      const write = this.compute(node, book, [...refused, ...changes]);
       if (write === 'unrecordable') {
         return all(this.keepInMemory(node, book, changes, 'the journal would exceed its bounds'));
       }
@@ -259,13 +278,7 @@ export class Records {
         this.remember(nodeName, book, node.journal, write.journal);
         return outcomesOf(write, refused.length, node);
       }
-      const answer = await this.store.write(
-        nodeName,
-        node.resourceVersion,
-        write.patch,
-        signal,
-        changes.every(isBookkeeping) ? 'bulk' : 'mark',
-      );
+      const answer = await this.send(node, write.patch, changes.every(isBookkeeping));
       this.learnLatency(this.clock.now() - now);
       if (answer.outcome !== 'forbidden') book.forbiddenSince = undefined;
       switch (answer.outcome) {
@@ -306,6 +319,28 @@ export class Records {
         default:
           throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
       }
+    }
+  }
+
+  private compute(node: NodeView, book: Book, changes: readonly Change[]) {
+    return markWrite(node, book.journal, changes, this.policy, this.clock.now(), (emergency) =>
+      this.floor.allows(node.name, emergency),
+    );
+  }
+
+  private async send(node: NodeView, patch: NodePatch, isBulk: boolean): Promise<WriteAnswer> {
+    const { name, resourceVersion } = node;
+    // Counted before the answer: others are computed meanwhile.
+    if (patch.labels?.[LOAD_BALANCER_KEY] === 'true') this.floor.begin(name);
+    try {
+      const lane = isBulk ? 'bulk' : 'mark';
+      const { signal } = this.stopping;
+      const answer = await this.store.write(name, resourceVersion, patch, signal, lane);
+      this.floor.end(name, answer.outcome === 'written' ? answer.node : this.nodes.get(name));
+      return answer;
+    } catch (error) {
+      this.floor.end(name, this.nodes.get(name));
+      throw error;
     }
   }
 
@@ -377,15 +412,16 @@ export class Records {
         reason: message,
       });
     }
-    const machine = machineOf(node);
-    if (machine === undefined) return { outcome: 'gone' };
+    const sight = sightOf(node);
+    if (sight === undefined) return { outcome: 'gone' };
     const now = this.clock.now();
     let { journal } = book;
     for (const change of changes) {
-      if (change.type === 'event' && !isEmergency(interruptionOf(change.event, now).kind)) continue;
+      if (change.type === 'event' && !isEmergency(kindOf(change.event))) continue;
+      if (change.type === 'begun') continue;
       const isFull = book.refused.length >= MAX_REFUSED;
       if (change.type === 'event' && isFull) continue;
-      const folded = fold(journal, change, machine, now);
+      const folded = fold(journal, change, sight, this.policy, now);
       ({ journal } = folded);
       if (folded.verdict === 'recorded' && !isFull) book.refused = [...book.refused, change];
     }
@@ -399,13 +435,47 @@ export class Records {
     text: string | undefined,
     journal: Journal | undefined,
   ): void {
-    const changed = book.journal !== journal;
+    const before = book.journal;
     book.text = text;
     book.journal = journal;
-    if (changed) for (const listener of this.listeners) listener(nodeName, journal);
+    if (before === journal) return;
+    this.tellEnds(nodeName, before, journal);
+    this.armOver(nodeName, book);
+    for (const listener of this.listeners) listener(nodeName, journal);
+  }
+
+  private armOver(nodeName: string, book: Book): void {
+    book.overTimer?.cancel();
+    book.overTimer = undefined;
+    const now = this.clock.now();
+    const at = book.journal === undefined ? Infinity : nextOverAt(book.journal, now);
+    if (at === Infinity || this.isStopping) return;
+    book.overTimer = this.clock.after(Math.max(0, at - now), () => {
+      book.overTimer = undefined;
+      void this.apply(nodeName, { type: 'mended' });
+    });
+  }
+
+  private tellEnds(
+    nodeName: string,
+    before: Journal | undefined,
+    after: Journal | undefined,
+  ): void {
+    if (before === undefined || after === undefined) return;
+    const live = new Set(after.live.map(({ id }) => id));
+    for (const { id, kind } of before.live) {
+      if (live.has(id)) continue;
+      const instance = after.machine.instanceId;
+      this.report.info('interruption over', { node: nodeName, instance, kind, interruption: id });
+    }
+    if (after.state === 'undone' && before.live.length > 0) {
+      this.report.info('marks undone', { node: nodeName, instance: after.machine.instanceId });
+    }
   }
 
   private observe(before: NodeView | undefined, after: NodeView | undefined): void {
+    const name = (after ?? before)?.name;
+    if (name !== undefined && this.floor.learn(name, after)) this.offerRoom();
     if (after === undefined) {
       if (before !== undefined) this.forget(before);
       return;
@@ -413,6 +483,19 @@ export class Records {
     // A Node may register before the cloud provider says which instance it is.
     if (before?.instanceId !== after.instanceId) this.restore(after);
     this.look(after);
+  }
+
+  /** Load balancers have more targets: labels that were withheld may follow. */
+  private offerRoom(): void {
+    if (this.roomTimer !== undefined || this.isStopping) return;
+    if (![...this.books.values()].some(({ withheld }) => withheld)) return;
+    this.roomTimer = this.clock.after(ROOM_MS, () => {
+      this.roomTimer = undefined;
+      for (const [name, { withheld }] of this.books) {
+        const node = withheld ? this.nodes.get(name) : undefined;
+        if (node !== undefined) this.look(node);
+      }
+    });
   }
 
   /** The API server is back: what could not be written while it was away. */
@@ -442,29 +525,23 @@ export class Records {
   private mendIfAmiss(node: NodeView): void {
     const book = this.books.get(node.name);
     if (book === undefined) return;
-    const write = markWrite(
-      node,
-      book.journal,
-      [...book.refused, { type: 'mended' }],
-      this.policy,
-      this.clock.now(),
-    );
+    const write = this.compute(node, book, [...book.refused, { type: 'mended' }]);
     if (write !== 'unrecordable' && write.patch !== undefined) this.mend(node.name);
   }
 
   /** A journal that this process did not write: another leader's, or a person's work. */
   private adopt(node: NodeView): void {
     const read = readJournal(node.journal);
-    const machine = machineOf(node);
+    const sight = sightOf(node);
     const book = this.bookOf(node.name);
-    if (read.outcome === 'read' && machine !== undefined) {
-      if (isOfMachine(read.journal, machine)) {
+    if (read.outcome === 'read' && sight !== undefined) {
+      if (isOfMachine(read.journal, sight)) {
         const journal = book.refused.reduce<Journal | undefined>(
-          (known, change) => fold(known, change, machine, this.clock.now()).journal,
+          (known, change) => fold(known, change, sight, this.policy, this.clock.now()).journal,
           read.journal,
         );
         this.remember(node.name, book, node.journal, journal);
-      } else if (book.journal === undefined || !isOfMachine(book.journal, machine)) {
+      } else if (book.journal === undefined || !isOfMachine(book.journal, sight)) {
         this.remember(node.name, book, node.journal, undefined);
         this.mend(node.name);
       }
@@ -513,6 +590,8 @@ export class Records {
     if (book === undefined) return;
     book.mendTimer?.cancel();
     book.mendTimer = undefined;
+    book.overTimer?.cancel();
+    book.overTimer = undefined;
     book.refused = [];
     this.remember(node.name, book, undefined, undefined);
     if (!book.writing) this.books.delete(node.name);
@@ -535,6 +614,9 @@ export class Records {
   }
 
   private tellFindings(node: NodeView, found: readonly MarkFinding[]): void {
+    const book = this.books.get(node.name);
+    const wasWithheld = book?.withheld === true;
+    if (book !== undefined) book.withheld = found.some(({ type }) => type === 'label-withheld');
     for (const finding of found) {
       const facts = { node: node.name, instance: node.instanceId };
       switch (finding.type) {
@@ -546,6 +628,11 @@ export class Records {
           break;
         case 'journal-missing':
           this.report.warn('journal missing', facts);
+          break;
+        case 'label-withheld':
+          if (!wasWithheld) {
+            this.report.warn('load balancer label withheld', { ...facts, zone: node.zone });
+          }
           break;
         default:
           throw new Error(`unexpected finding: ${JSON.stringify(finding satisfies never)}`);
@@ -564,7 +651,23 @@ function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly 
   return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
 }
 
-/** What a drain notes of its own progress holds up neither marks nor other drains' evictions. */
+/** What a drain notes of its own progress, or may wait its turn, holds up no urgent marks. */
 function isBookkeeping({ type }: Change): boolean {
-  return type === 'settled' || type === 'hook-completed' || type === 'hook-described';
+  switch (type) {
+    case 'settled':
+    case 'hook-completed':
+    case 'hook-described':
+    case 'begun':
+    case 'postponed':
+    case 'alive':
+    case 'left-pool':
+      return true;
+    case 'event':
+    case 'restored':
+    case 'mended':
+    case 'out-of-service':
+      return false;
+    default:
+      throw new Error(`unexpected change: ${String(type satisfies never)}`);
+  }
 }

@@ -28,7 +28,7 @@ type RawNode = {
   };
   spec?: { providerID?: string; unschedulable?: boolean; taints?: readonly Taint[] };
   status?: {
-    conditions?: readonly { type: string; status: string }[];
+    conditions?: readonly { type: string; status: string; lastTransitionTime?: string }[];
     nodeInfo?: { systemUUID?: string; bootID?: string };
   };
 };
@@ -52,6 +52,10 @@ export function projectNode(
   ) {
     return undefined;
   }
+  const ready = status?.conditions?.find(
+    ({ type, status: is }) => type === 'Ready' && is === 'True',
+  );
+  const readySince = Date.parse(ready?.lastTransitionTime ?? '');
   const labels = metadata.labels ?? {};
   const annotations = metadata.annotations ?? {};
   return {
@@ -64,9 +68,8 @@ export function projectNode(
     zone: labels[ZONE_KEY],
     systemUUID: status?.nodeInfo?.systemUUID ?? '',
     bootId: status?.nodeInfo?.bootID ?? '',
-    ready:
-      status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ===
-      true,
+    ready: ready !== undefined,
+    readySince: Number.isNaN(readySince) ? undefined : readySince,
     unschedulable: spec?.unschedulable === true,
     taints: spec?.taints?.map(projectTaint) ?? NO_TAINTS,
     selected: selector(labels),

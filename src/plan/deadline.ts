@@ -1,6 +1,8 @@
-import { isEmergency, type Interruption, type InterruptionKind } from './interruption.ts';
+import { isCalling, strongestCall } from './calls.ts';
+import type { Interruption } from './interruption.ts';
 import type { Journal } from './journal.ts';
-import { strongestAction, type Action, type Policy } from './policy.ts';
+import type { Action, Policy } from './policy.ts';
+import { isEmergency, rowFacts, type InterruptionKind } from './rows.ts';
 
 /** What one node's live interruptions call for, taken together. Times are epoch milliseconds. */
 export type Plan = Readonly<{
@@ -12,6 +14,8 @@ export type Plan = Readonly<{
   /** From when to when there is time to empty the node; no deadline: budgets rule for ever. */
   windowStartAt: number;
   deadlineAt: number | undefined;
+  /** The system is going down already: a budget that has refused once is not asked again. */
+  pastBudgets: boolean;
 }>;
 
 /** A machine that gives a sign of life this long after a deadline has outlived it. */
@@ -62,11 +66,31 @@ export function deadlineOf(interruption: Interruption, policy: Policy): number |
   return Math.min(wantedAt, hookLimitAt(interruption) ?? Infinity);
 }
 
+const LAST_CALL_MS = 30 * 60_000;
+
+/** From when on a paced interruption may be drained for; pace says whether it is. */
+export function opensAt(interruption: Interruption, policy: Policy): number {
+  const { row, deadlineAt, recordedAt } = interruption;
+  if (!rowFacts(row).hasLead || deadlineAt === undefined) return recordedAt;
+  return deadlineAt - policy.scheduledChangeLeadMs;
+}
+
+/** From then on a paced interruption is drained for whatever the pace; Infinity: it has no deadline. */
+export function lastCallAt({ deadlineAt }: Interruption, policy: Policy): number {
+  if (deadlineAt === undefined) return Infinity;
+  return deadlineAt - Math.min(LAST_CALL_MS, policy.scheduledChangeLeadMs);
+}
+
+/** Where the window begins that ends with the deadline. */
+function windowStartOf(interruption: Interruption, policy: Policy): number {
+  return interruption.change === undefined ? interruption.time : opensAt(interruption, policy);
+}
+
 /**
- * The earliest deadline rules. Two exceptions: a deadline that the machine has outlived counts for
- * nothing, and a hook of ours that would expire before another emergency's deadline (be it another
- * hook's) is kept alive until then instead of tightening it. Undefined: nothing is live that is not
- * ignored.
+ * What waits for its turn sets no deadline for what does not. The earliest deadline rules. Two
+ * exceptions: a deadline that the machine has outlived counts for nothing, and a hook of ours that
+ * would expire before another emergency's deadline (be it another hook's) is kept alive until then
+ * instead of tightening it. Undefined: nothing is live that is not ignored.
  */
 export function planOf(
   journal: Journal,
@@ -74,7 +98,8 @@ export function planOf(
   lifeSignAt: number | undefined,
 ): Plan | undefined {
   const minded = journal.live.filter(({ kind }) => policy.actions[kind] !== 'ignore');
-  const rows = minded.map((interruption) => {
+  const calling = minded.filter((interruption) => isCalling(interruption, policy));
+  const rows = (calling.length > 0 ? calling : minded).map((interruption) => {
     const deadlineAt = deadlineOf(interruption, policy);
     return {
       interruption,
@@ -102,14 +127,18 @@ export function planOf(
       a.interruption.time - b.interruption.time ||
       (a.interruption.id < b.interruption.id ? -1 : 1),
   );
-  const action = strongestAction(minded.map(({ kind }) => policy.actions[kind]));
+  const action = strongestCall(minded, policy);
   if (ruling === undefined || action === 'ignore') return undefined;
   return {
     kind: ruling.interruption.kind,
     emergency: rows.some((row) => isEmergency(row.interruption.kind)),
     action,
-    windowStartAt: Math.min(ruling.interruption.time, ruling.deadlineAt ?? Infinity),
+    windowStartAt: Math.min(
+      windowStartOf(ruling.interruption, policy),
+      ruling.deadlineAt ?? Infinity,
+    ),
     deadlineAt: ruling.deadlineAt,
+    pastBudgets: rowFacts(ruling.interruption.row).pastBudgets,
   };
 }
 
@@ -122,6 +151,7 @@ export function endOf(plan: Plan, policy: Policy): number | undefined {
 export function forceAt(plan: Plan, policy: Policy, graceSeconds: number): number {
   const endAt = endOf(plan, policy);
   if (plan.deadlineAt === undefined || endAt === undefined) return Infinity;
+  if (plan.pastBudgets) return plan.windowStartAt;
   const middle = plan.windowStartAt + (plan.deadlineAt - plan.windowStartAt) / 2;
   return Math.max(endAt - graceSeconds * 1000, middle);
 }

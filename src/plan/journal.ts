@@ -1,5 +1,11 @@
 import { z } from 'zod';
-import { INTERRUPTION_KINDS, type Interruption, type UnknownFields } from './interruption.ts';
+import type {
+  ChangeVersion,
+  EndedInterruption,
+  Interruption,
+  UnknownFields,
+} from './interruption.ts';
+import { INTERRUPTION_KINDS, isRow, ROWS } from './rows.ts';
 
 /**
  * What is known of one machine's interruptions: the annotation on its Node, and all that a restart
@@ -14,16 +20,41 @@ export type Journal = Readonly<{
   labelledByUs: boolean | undefined;
   /** The load balancer label's value before ours replaced it, to be put back. */
   labelBefore: string | undefined;
+  /** When the drain that is over ended: of state `settled`. */
+  settledAt: number | undefined;
+  /** A paced drain has waited for budgets in vain: not again before. */
+  notBeforeAt: number | undefined;
+  signs: MachineSigns;
   live: readonly Interruption[];
   /** Interruptions that are over, newest last: what old news is recognised by. */
   ended: readonly EndedInterruption[];
   unknown: UnknownFields;
 }>;
 
-export type EndedInterruption = Interruption & Readonly<{ endedAt: number }>;
-
 /** The machine behind a Node: a Node's name, and even its uid, may outlive it. */
 export type Machine = Readonly<{ instanceId: string; systemUUID: string; bootId: string }>;
+
+/** What was heard of the machine itself; each the latest of its sort (epoch ms). */
+export type MachineSigns = Readonly<{
+  /** It was started (state `running`). */
+  runningAt: number | undefined;
+  /** A launch event said that it left its warm pool. */
+  leftPoolAt: number | undefined;
+  /** It was alive: a Lease renewal, or what only a living machine can do. */
+  aliveAt: number | undefined;
+  /** It is off. */
+  stopped: Readonly<{ state: 'stopped' | 'terminated'; at: number }> | undefined;
+  /** Whether the out-of-service taint is ours. */
+  outOfServiceByUs: boolean;
+}>;
+
+const NO_SIGNS: MachineSigns = {
+  runningAt: undefined,
+  leftPoolAt: undefined,
+  aliveAt: undefined,
+  stopped: undefined,
+  outOfServiceByUs: false,
+};
 
 type RecordedMachine = Machine & Readonly<{ unknown: UnknownFields }>;
 
@@ -59,12 +90,24 @@ const hookSchema = z.looseObject({
   completedAt: timeSchema.optional(),
 });
 
+const changeSchema = z.looseObject({
+  startAt: timeSchema.optional(),
+  endAt: timeSchema.optional(),
+  updatedAt: timeSchema,
+  closed: z.boolean().optional(),
+  doneUntil: timeSchema.optional(),
+});
+
 const interruptionSchema = z.looseObject({
   id: z.string().min(1).max(512),
+  row: z.string().refine(isRow, 'not a row of the table'),
+  /** Of the row; written for people. */
   kind: z.enum(INTERRUPTION_KINDS),
   time: timeSchema,
   recordedAt: timeSchema,
   deadlineAt: timeSchema.optional(),
+  begunAt: timeSchema.optional(),
+  change: changeSchema.optional(),
   hook: hookSchema.optional(),
 });
 
@@ -83,6 +126,14 @@ const journalSchema = z.looseObject({
   cordonedByUs: z.boolean().optional(),
   labelledByUs: z.boolean().optional(),
   labelBefore: z.string().max(63).optional(),
+  settledAt: timeSchema.optional(),
+  notBeforeAt: timeSchema.optional(),
+  runningAt: timeSchema.optional(),
+  leftPoolAt: timeSchema.optional(),
+  aliveAt: timeSchema.optional(),
+  stoppedAt: timeSchema.optional(),
+  terminatedAt: timeSchema.optional(),
+  outOfServiceByUs: z.boolean().optional(),
   interruptions: z.array(interruptionSchema).max(MAX_LIVE),
   ended: z.array(endedSchema).max(MAX_ENDED),
 });
@@ -122,6 +173,15 @@ export function readJournal(text: string | undefined): ReadJournal {
       cordonedByUs: data.cordonedByUs,
       labelledByUs: data.labelledByUs,
       labelBefore: data.labelBefore,
+      settledAt: data.settledAt,
+      notBeforeAt: data.notBeforeAt,
+      signs: {
+        runningAt: data.runningAt,
+        leftPoolAt: data.leftPoolAt,
+        aliveAt: data.aliveAt,
+        stopped: stoppedOf(data),
+        outOfServiceByUs: data.outOfServiceByUs === true,
+      },
       live: data.interruptions.map((entry) => toInterruption(entry, interruptionSchema)),
       ended: data.ended.map((entry) => ({
         ...toInterruption(entry, endedSchema),
@@ -130,6 +190,14 @@ export function readJournal(text: string | undefined): ReadJournal {
       unknown: unknownOf(data, journalSchema),
     },
   };
+}
+
+function stoppedOf({
+  stoppedAt,
+  terminatedAt,
+}: z.output<typeof journalSchema>): MachineSigns['stopped'] {
+  if (terminatedAt !== undefined) return { state: 'terminated', at: terminatedAt };
+  return stoppedAt === undefined ? undefined : { state: 'stopped', at: stoppedAt };
 }
 
 function isShallow(value: unknown, levels: number): boolean {
@@ -152,10 +220,20 @@ function toInterruption(
 ): Interruption {
   return {
     id: entry.id,
-    kind: entry.kind,
+    row: entry.row,
+    kind: ROWS[entry.row].kind,
     time: entry.time,
     recordedAt: entry.recordedAt,
     deadlineAt: entry.deadlineAt,
+    begunAt: entry.begunAt,
+    change: entry.change && {
+      startAt: entry.change.startAt,
+      endAt: entry.change.endAt,
+      updatedAt: entry.change.updatedAt,
+      closed: entry.change.closed === true,
+      doneUntil: entry.change.doneUntil,
+      unknown: unknownOf(entry.change, changeSchema),
+    },
     hook: entry.hook && {
       group: entry.hook.group,
       name: entry.hook.name,
@@ -175,6 +253,7 @@ function toInterruption(
 export function writeJournal(journal: Journal): string | undefined {
   if (journal.live.length > MAX_LIVE) return undefined;
   let ended = journal.ended.slice(-MAX_ENDED);
+  const { signs } = journal;
   for (;;) {
     const text = JSON.stringify({
       version: VERSION,
@@ -188,6 +267,13 @@ export function writeJournal(journal: Journal): string | undefined {
       cordonedByUs: journal.cordonedByUs,
       labelledByUs: journal.labelledByUs,
       labelBefore: journal.labelBefore,
+      settledAt: isoTime(journal.settledAt),
+      notBeforeAt: isoTime(journal.notBeforeAt),
+      runningAt: isoTime(signs.runningAt),
+      leftPoolAt: isoTime(signs.leftPoolAt),
+      aliveAt: isoTime(signs.aliveAt),
+      ...(signs.stopped && { [`${signs.stopped.state}At`]: isoTime(signs.stopped.at) }),
+      outOfServiceByUs: signs.outOfServiceByUs || undefined,
       interruptions: journal.live.map(fromInterruption),
       ended: ended.map((entry) => ({
         ...fromInterruption(entry),
@@ -202,13 +288,16 @@ export function writeJournal(journal: Journal): string | undefined {
 }
 
 function fromInterruption(interruption: Interruption): Record<string, unknown> {
-  const { hook } = interruption;
+  const { change, hook } = interruption;
   return {
     id: interruption.id,
+    row: interruption.row,
     kind: interruption.kind,
     time: isoTime(interruption.time),
     recordedAt: isoTime(interruption.recordedAt),
     deadlineAt: isoTime(interruption.deadlineAt),
+    begunAt: isoTime(interruption.begunAt),
+    change: change && fromChange(change),
     hook: hook && {
       group: hook.group,
       name: hook.name,
@@ -218,6 +307,17 @@ function fromInterruption(interruption: Interruption): Record<string, unknown> {
       ...hook.unknown,
     },
     ...interruption.unknown,
+  };
+}
+
+function fromChange(change: ChangeVersion): Record<string, unknown> {
+  return {
+    startAt: isoTime(change.startAt),
+    endAt: isoTime(change.endAt),
+    updatedAt: isoTime(change.updatedAt),
+    closed: change.closed || undefined,
+    doneUntil: isoTime(change.doneUntil),
+    ...change.unknown,
   };
 }
 
@@ -235,13 +335,16 @@ function utf8Length(text: string): number {
   return new TextEncoder().encode(text).length;
 }
 
-export function emptyJournal(machine: Machine): Journal {
+export function emptyJournal({ instanceId, systemUUID, bootId }: Machine): Journal {
   return {
-    machine: { ...machine, unknown: {} },
-    state: 'draining',
+    machine: { instanceId, systemUUID, bootId, unknown: {} },
+    state: 'undone',
     cordonedByUs: undefined,
     labelledByUs: undefined,
     labelBefore: undefined,
+    settledAt: undefined,
+    notBeforeAt: undefined,
+    signs: NO_SIGNS,
     live: [],
     ended: [],
     unknown: {},

@@ -6,18 +6,19 @@ import {
   UNREADABLE_BYTES_KEPT,
   writeJournal,
   type Journal,
-  type Machine,
 } from './journal.ts';
 import { fold, type Change, type Verdict } from './merge.ts';
 import {
   INTERRUPTION_KEY,
   JOURNAL_KEY,
   LOAD_BALANCER_KEY,
+  OUT_OF_SERVICE_KEY,
   UNREADABLE_JOURNAL_KEY,
   type NodePatch,
   type NodeView,
   type Taint,
 } from './node.ts';
+import type { Sight } from './over.ts';
 import type { Policy } from './policy.ts';
 
 /** What one write to a Node comes to: marks and journal together, so that a node is never half marked. */
@@ -35,11 +36,17 @@ export type MarkWrite = Readonly<{
 export type MarkFinding =
   | Readonly<{ type: 'journal-void'; journal: Journal }>
   | Readonly<{ type: 'journal-unreadable'; reason: string }>
-  | Readonly<{ type: 'journal-missing' }>;
+  | Readonly<{ type: 'journal-missing' }>
+  /** The load balancer label: too few targets would be left. */
+  | Readonly<{ type: 'label-withheld' }>;
+
+/** Whether this node may leave the load balancers' targets now, for an emergency or a paced drain. */
+export type MayExclude = (emergency: boolean) => boolean;
 
 /**
  * Folds changes into a node's journal and computes the patch that makes marks and journal what they
- * should be. Pure: the same node, memory and changes always give the same patch.
+ * should be: marks are at any moment what the interruptions not yet over call for. Pure: the same
+ * node, memory, changes and room always give the same patch.
  *
  * `remembered` is the journal as this process last knew it: it stands in where the Node's own is
  * missing or unreadable. Returns `unrecordable` when the journal would outgrow its bounds.
@@ -50,9 +57,10 @@ export function markWrite(
   changes: readonly Change[],
   policy: Policy,
   now: number,
+  mayExclude: MayExclude,
 ): MarkWrite | 'unrecordable' {
-  const machine = machineOf(node);
-  if (machine === undefined) {
+  const sight = sightOf(node);
+  if (sight === undefined) {
     return {
       patch: undefined,
       journal: undefined,
@@ -64,9 +72,9 @@ export function markWrite(
   const read = readJournal(node.journal);
   let target = node;
   let journal: Journal | undefined;
-  const memory = remembered && isOfMachine(remembered, machine) ? remembered : undefined;
-  if (read.outcome === 'read' && isOfMachine(read.journal, machine)) {
-    journal = read.journal;
+  const memory = remembered && isOfMachine(remembered, sight) ? remembered : undefined;
+  if (read.outcome === 'read' && isOfMachine(read.journal, sight)) {
+    journal = withForeignCordon(read.journal, node);
   } else if (read.outcome === 'read') {
     found.push({ type: 'journal-void', journal: read.journal });
     target = withoutMarks(node, read.journal);
@@ -80,16 +88,21 @@ export function markWrite(
     }
   }
 
+  const before = journal;
   const verdicts: Verdict[] = [];
+  // What is over is over without news of it.
+  journal = fold(journal, { type: 'mended' }, sight, policy, now).journal;
   for (const change of changes) {
-    const folded = fold(journal, change, machine, now);
+    const folded = fold(journal, change, sight, policy, now);
     journal = folded.journal;
     verdicts.push(folded.verdict);
   }
-  if (journal !== undefined && journal.live.length + journal.ended.length > 0) {
-    const known = { ...journal, machine: recordedMachine(journal, machine) };
-    const marked = withMarks(target, known, policy);
+  if (journal !== undefined && saysSomething(journal)) {
+    const known = { ...journal, machine: recordedMachine(journal, sight) };
+    const served = withOutOfService(target, before, known);
+    const marked = withMarks(served.node, served.journal, policy, mayExclude);
     journal = marked.journal;
+    if (marked.withheld) found.push({ type: 'label-withheld' });
     const text = writeJournal(journal);
     if (text === undefined) return 'unrecordable';
     target = { ...marked.node, journal: text };
@@ -102,60 +115,147 @@ export function markWrite(
   return { patch, journal, verdicts, found };
 }
 
-export function machineOf(node: NodeView): Machine | undefined {
-  if (node.instanceId === undefined) return undefined;
-  return { instanceId: node.instanceId, systemUUID: node.systemUUID, bootId: node.bootId };
+function saysSomething({ live, ended, signs }: Journal): boolean {
+  return (
+    live.length + ended.length > 0 ||
+    signs.runningAt !== undefined ||
+    signs.leftPoolAt !== undefined ||
+    signs.stopped !== undefined
+  );
 }
 
-/** The node with all that its live interruptions call for. */
+/** What the Node shows of the machine behind it; undefined: it does not say which that is. */
+export function sightOf(node: NodeView): Sight | undefined {
+  const { instanceId, systemUUID, bootId, ready, readySince } = node;
+  return instanceId === undefined
+    ? undefined
+    : { instanceId, systemUUID, bootId, ready, readySince };
+}
+
+/** A person took our cordon away: the next one is not ours to undo. */
+function withForeignCordon(journal: Journal, node: NodeView): Journal {
+  return journal.cordonedByUs === true && !node.unschedulable
+    ? { ...journal, cordonedByUs: false }
+    : journal;
+}
+
+type Marked = Readonly<{ node: NodeView; journal: Journal; withheld: boolean }>;
+
+/** The node with all that its live interruptions call for, and nothing else of ours. */
 function withMarks(
   node: NodeView,
   journal: Journal,
   policy: Policy,
-): { node: NodeView; journal: Journal } {
+  mayExclude: MayExclude,
+): Marked {
   const plan = planOf(journal, policy, undefined);
-  if (plan === undefined) return { node, journal };
+  if (plan === undefined) return unmarked(node, journal);
   const taint = { key: INTERRUPTION_KEY, value: plan.kind };
-  if (plan.action === 'prefer-no-schedule') {
-    const taints = withTaint(node.taints, { ...taint, effect: 'PreferNoSchedule' });
-    return { node: { ...node, taints }, journal };
-  }
-  let marked: NodeView = {
-    ...node,
-    interruptionLabel: plan.kind,
-    taints: withTaint(node.taints, { ...taint, effect: 'NoSchedule' }),
-  };
-  let next = journal;
-  // Decided once: a cordon that a person takes away later is not put back.
-  if (next.cordonedByUs === undefined) {
-    next = { ...next, cordonedByUs: !node.unschedulable };
-    marked = { ...marked, unschedulable: true };
-  }
-  if (policy.excludeFromLoadBalancers) {
-    if (next.labelledByUs === undefined) {
-      const excluded = node.excludeFromLoadBalancers === 'true';
-      next = {
-        ...next,
-        labelledByUs: !excluded,
-        labelBefore: excluded ? undefined : node.excludeFromLoadBalancers,
-      };
+  switch (plan.action) {
+    case 'prefer-no-schedule': {
+      const taints = withTaint(node.taints, { ...taint, effect: 'PreferNoSchedule' });
+      const bare = unmarked(node, journal);
+      return { ...bare, node: { ...bare.node, taints } };
     }
-    if (next.labelledByUs === true) marked = { ...marked, excludeFromLoadBalancers: 'true' };
+    case 'cordon':
+    case 'drain': {
+      const taints = withTaint(node.taints, { ...taint, effect: 'NoSchedule' });
+      const tainted = { ...node, interruptionLabel: plan.kind, taints };
+      const cordoned = withCordon(tainted, journal);
+      return policy.excludeFromLoadBalancers
+        ? withLoadBalancerLabel(cordoned.node, cordoned.journal, () => mayExclude(plan.emergency))
+        : { ...cordoned, withheld: false };
+    }
+    default:
+      throw new Error(`unexpected action: ${String(plan.action satisfies never)}`);
   }
-  return { node: marked, journal: next };
 }
 
-/** The node without what its journal says is ours, and only that. */
-export function withoutMarks(node: NodeView, journal: Journal): NodeView {
+/** Decided once: a cordon that a person takes away later is not put back. */
+function withCordon(node: NodeView, journal: Journal): { node: NodeView; journal: Journal } {
+  if (journal.cordonedByUs !== undefined) return { node, journal };
+  return {
+    node: { ...node, unschedulable: true },
+    journal: { ...journal, cordonedByUs: !node.unschedulable },
+  };
+}
+
+function withLoadBalancerLabel(
+  node: NodeView,
+  journal: Journal,
+  mayExclude: () => boolean,
+): Marked {
+  let next = journal;
+  if (next.labelledByUs === undefined) {
+    const excluded = node.excludeFromLoadBalancers === 'true';
+    if (!excluded && !mayExclude()) return { node, journal, withheld: true };
+    next = {
+      ...next,
+      labelledByUs: !excluded,
+      labelBefore: excluded ? undefined : node.excludeFromLoadBalancers,
+    };
+  }
+  const marked = next.labelledByUs === true ? { ...node, excludeFromLoadBalancers: 'true' } : node;
+  return { node: marked, journal: next, withheld: false };
+}
+
+/**
+ * Set once, and never again when somebody has taken it away: on a machine that lives it does harm.
+ * `before` is the journal that the Node bears.
+ */
+function withOutOfService(
+  node: NodeView,
+  before: Journal | undefined,
+  after: Journal,
+): { node: NodeView; journal: Journal } {
+  const isThere = node.taints.some(({ key }) => key === OUT_OF_SERVICE_KEY);
+  const wasOurs = before?.signs.outOfServiceByUs === true;
+  if (!after.signs.outOfServiceByUs) {
+    return { node: wasOurs ? withoutOutOfService(node) : node, journal: after };
+  }
+  if (wasOurs === isThere) {
+    if (wasOurs) return { node, journal: after };
+    const taint = { key: OUT_OF_SERVICE_KEY, value: 'nodeshutdown', effect: 'NoExecute' };
+    return { node: { ...node, taints: [...node.taints, taint] }, journal: after };
+  }
+  // Another's, or another's work.
+  const signs = { ...after.signs, outOfServiceByUs: false };
+  return { node, journal: { ...after, signs } };
+}
+
+function withoutOutOfService(node: NodeView): NodeView {
+  return { ...node, taints: node.taints.filter(({ key }) => key !== OUT_OF_SERVICE_KEY) };
+}
+
+/** The node without what its journal says is ours, and a journal that says that nothing is. */
+function unmarked(node: NodeView, journal: Journal): Marked {
+  return {
+    node: withoutCallers(node, journal),
+    journal: {
+      ...journal,
+      cordonedByUs: undefined,
+      labelledByUs: undefined,
+      labelBefore: undefined,
+    },
+    withheld: false,
+  };
+}
+
+function withoutCallers(node: NodeView, journal: Journal): NodeView {
   return {
     ...node,
-    journal: undefined,
     interruptionLabel: undefined,
     taints: node.taints.filter(({ key }) => key !== INTERRUPTION_KEY),
     unschedulable: journal.cordonedByUs === true ? false : node.unschedulable,
     excludeFromLoadBalancers:
       journal.labelledByUs === true ? journal.labelBefore : node.excludeFromLoadBalancers,
   };
+}
+
+/** The node without what its journal says is ours, and only that. */
+export function withoutMarks(node: NodeView, journal: Journal): NodeView {
+  const bare = { ...withoutCallers(node, journal), journal: undefined };
+  return journal.signs.outOfServiceByUs ? withoutOutOfService(bare) : bare;
 }
 
 /** Exactly one taint of our key; the others keep their order. */

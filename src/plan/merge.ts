@@ -1,24 +1,39 @@
-import { interruptionOf, type InterruptingEvent, type Interruption } from './interruption.ts';
+import { isCalling } from './calls.ts';
+import { lastCallAt, opensAt } from './deadline.ts';
+import { newsOf, type ChangeVersion, type Interruption, type NodeEvent } from './interruption.ts';
 import {
   emptyJournal,
   isOfMachine,
   MAX_ENDED,
   MAX_LIVE,
-  recordedMachine,
   type Journal,
-  type Machine,
+  type JournalState,
+  type MachineSigns,
 } from './journal.ts';
+import { withEnded, withoutOver, type Sight } from './over.ts';
+import type { Policy } from './policy.ts';
+import { isEmergency } from './rows.ts';
 
 /** One thing to write into a node's journal. */
 export type Change =
-  | Readonly<{ type: 'event'; event: InterruptingEvent }>
+  | Readonly<{ type: 'event'; event: NodeEvent }>
   | Readonly<{ type: 'hook-described'; token: string; timeoutSeconds: number }>
   | Readonly<{ type: 'hook-completed'; token: string }>
+  /** The turn of these paced interruptions has come. */
+  | Readonly<{ type: 'begun'; ids: readonly string[] }>
+  /** The drain has waited for budgets in vain: its paced interruptions wait again, until then at least. */
+  | Readonly<{ type: 'postponed'; until: number }>
   /** The drain is over; every interruption recorded until `asOf` (their ids) is dealt with. */
   | Readonly<{ type: 'settled'; asOf: readonly string[] }>
+  /** The kubelet renewed its Lease at that moment. */
+  | Readonly<{ type: 'alive'; at: number }>
+  /** A launch event said that the instance left its warm pool. */
+  | Readonly<{ type: 'left-pool'; at: number }>
+  /** The machine, known to be off, is off beyond doubt: its pods and volumes may be set free. */
+  | Readonly<{ type: 'out-of-service' }>
   /** The journal of a deleted Node whose machine registered anew: a Node that bears no marks yet. */
   | Readonly<{ type: 'restored'; journal: Journal }>
-  /** Nothing new: write again what is missing, or take away what is void. */
+  /** Nothing new: write again what is missing, or take away what is void or over. */
   | Readonly<{ type: 'mended' }>;
 
 /**
@@ -36,18 +51,49 @@ export type Folded = Readonly<{ journal: Journal | undefined; verdict: Verdict }
 export function fold(
   journal: Journal | undefined,
   change: Change,
-  machine: Machine,
+  sight: Sight,
+  policy: Policy,
   now: number,
 ): Folded {
-  const own = journal !== undefined && isOfMachine(journal, machine) ? journal : undefined;
+  const known = journal !== undefined && isOfMachine(journal, sight) ? journal : undefined;
+  const own = known && restated(known, withoutOver(known, sight, now), policy);
+  const folded = foldChange(own, change, sight, policy, now);
+  if (folded.journal === undefined || folded.journal === known) return folded;
+  const after = withoutOver(folded.journal, sight, now);
+  const isGone = after.live.length < folded.journal.live.length;
+  return {
+    journal: restated(own, after, policy),
+    // What it interrupts was over before it came.
+    verdict:
+      change.type === 'event' && isGone && !endsSomething(change.event) ? 'stale' : folded.verdict,
+  };
+}
+
+function endsSomething(event: NodeEvent): boolean {
+  return newsOf(event, 0).about === 'machine';
+}
+
+function foldChange(
+  own: Journal | undefined,
+  change: Change,
+  sight: Sight,
+  policy: Policy,
+  now: number,
+): Folded {
   switch (change.type) {
-    case 'event':
-      return foldEvent(
-        own ?? emptyJournal(machine),
-        interruptionOf(change.event, now),
-        machine,
-        now,
-      );
+    case 'event': {
+      const news = newsOf(change.event, now);
+      const journal = own ?? emptyJournal(sight);
+      if (news.about === 'machine') return foldMachineNews(journal, news.state, news.time, own);
+      return news.interruption.change === undefined
+        ? foldInterruption(journal, news.interruption, now)
+        : foldVersion(
+            journal,
+            { ...news.interruption, change: news.interruption.change },
+            policy,
+            now,
+          );
+    }
     case 'hook-described':
       return updateHook(own, change.token, (hook) => ({
         ...hook,
@@ -58,15 +104,32 @@ export function fold(
         ...hook,
         completedAt: hook.completedAt ?? now,
       }));
+    case 'begun':
+      return foldBegun(own, change.ids, now);
+    case 'postponed':
+      return foldPostponed(own, change.until, policy, now);
     case 'settled': {
       const settled =
-        own?.state === 'draining' && own.live.every(({ id }) => change.asOf.includes(id));
+        own?.state === 'draining' &&
+        own.live.every((entry) => !isCalling(entry, policy) || change.asOf.includes(entry.id));
       return settled
-        ? { journal: { ...own, state: 'settled' }, verdict: 'recorded' }
+        ? { journal: { ...own, state: 'settled', settledAt: now }, verdict: 'recorded' }
         : { journal: own, verdict: 'stale' };
     }
+    case 'alive':
+      return withSigns(own, (signs) =>
+        change.at > (signs.aliveAt ?? -Infinity) ? { ...signs, aliveAt: change.at } : signs,
+      );
+    case 'left-pool':
+      return withSigns(own ?? emptyJournal(sight), (signs) =>
+        change.at > (signs.leftPoolAt ?? -Infinity) ? { ...signs, leftPoolAt: change.at } : signs,
+      );
+    case 'out-of-service':
+      return withSigns(own, (signs) =>
+        signs.stopped !== undefined && !sight.ready ? { ...signs, outOfServiceByUs: true } : signs,
+      );
     case 'restored':
-      return isOfMachine(change.journal, machine)
+      return isOfMachine(change.journal, sight)
         ? foldRestored(own, change.journal)
         : { journal: own, verdict: 'stale' };
     case 'mended':
@@ -76,43 +139,59 @@ export function fold(
   }
 }
 
+/** The state follows from what is live: news that call for draining begin it anew, nothing else does. */
+function restated(before: Journal | undefined, after: Journal, policy: Policy): Journal {
+  const state = stateAfter(before, after, policy);
+  if (state === after.state) return after;
+  return { ...after, state, settledAt: state === 'settled' ? after.settledAt : undefined };
+}
+
+function stateAfter(before: Journal | undefined, after: Journal, policy: Policy): JournalState {
+  if (after.signs.stopped !== undefined) return 'stopped';
+  if (after.live.length === 0) return 'undone';
+  const calling = callersOf(after, policy);
+  if (calling.length === 0) return 'waiting';
+  const known = new Set(before === undefined ? [] : callersOf(before, policy));
+  const isSettled = after.state === 'settled' && calling.every((id) => known.has(id));
+  return isSettled ? 'settled' : 'draining';
+}
+
+function callersOf({ live }: Journal, policy: Policy): readonly string[] {
+  return live.filter((entry) => isCalling(entry, policy)).map(({ id }) => id);
+}
+
 /** At the bound, the oldest hook that is done with makes room: nothing is left to do about it. */
 function withRoom(journal: Journal, news: Interruption, now: number): Journal {
   const done =
     journal.live.length < MAX_LIVE
       ? undefined
       : journal.live.find(({ hook }) => hook?.completedAt !== undefined);
-  if (done === undefined) return { ...journal, live: [...journal.live, news] };
-  return {
-    ...journal,
-    live: [...journal.live.filter((entry) => entry !== done), news],
-    ended: [...journal.ended, { ...done, endedAt: now }].slice(-MAX_ENDED),
-  };
+  const roomy = done === undefined ? journal : withEnded(journal, [{ ...done, endedAt: now }]);
+  return { ...roomy, live: [...roomy.live, news] };
 }
 
-function foldEvent(journal: Journal, news: Interruption, machine: Machine, now: number): Folded {
+/** Of everything but scheduled changes: one episode at a time, told apart by its time. */
+function foldInterruption(journal: Journal, news: Interruption, now: number): Folded {
   const known = journal.live.find(({ id }) => id === news.id);
   const over = journal.ended.findLast(({ id }) => id === news.id);
-  const { bootId } = machine;
-  const begun = {
-    ...journal,
-    machine: { ...recordedMachine(journal, machine), ...(bootId !== '' && { bootId }) },
-    state: 'draining',
-  } as const;
   if (known === undefined) {
     if (over !== undefined && !isNewsAfter(over, news, over.endedAt)) {
       return { journal, verdict: 'stale' };
     }
-    return { journal: withRoom(begun, news, now), verdict: 'recorded' };
+    return { journal: withRoom(journal, news, now), verdict: 'recorded' };
+  }
+  if (known.deadlineAt === undefined && news.hook === undefined) {
+    // The same advice again: it only lasts longer.
+    if (news.time <= known.time) return { journal, verdict: 'duplicate' };
+    return {
+      journal: replaced(journal, known, { ...known, time: news.time }),
+      verdict: 'recorded',
+    };
   }
   if (isNewsAfter(known, news, known.time)) {
-    const ended = known.deadlineAt === undefined ? [] : [{ ...known, endedAt: now }];
+    const ended = [...journal.ended, { ...known, endedAt: now }].slice(-MAX_ENDED);
     return {
-      journal: {
-        ...begun,
-        live: journal.live.map((entry) => (entry === known ? news : entry)),
-        ended: [...journal.ended, ...ended].slice(-MAX_ENDED),
-      },
+      journal: { ...replaced(journal, known, news), ended, state: 'draining' },
       verdict: 'recorded',
     };
   }
@@ -121,18 +200,16 @@ function foldEvent(journal: Journal, news: Interruption, machine: Machine, now: 
   }
   if (!isTighter(news, known)) return { journal, verdict: 'duplicate' };
   const tightened: Interruption = { ...known, time: news.time, deadlineAt: news.deadlineAt };
-  return {
-    journal: {
-      ...journal,
-      live: journal.live.map((entry) => (entry === known ? tightened : entry)),
-    },
-    verdict: 'recorded',
-  };
+  return { journal: replaced(journal, known, tightened), verdict: 'recorded' };
+}
+
+function replaced(journal: Journal, known: Interruption, news: Interruption): Journal {
+  return { ...journal, live: journal.live.map((entry) => (entry === known ? news : entry)) };
 }
 
 /**
  * One episode told twice: whichever order the two arrive in, the earliest deadline stands, with the
- * earliest window. A hook's deadline follows from its time; a rebalance recommendation has no window.
+ * earliest window. A hook's deadline follows from its time.
  */
 function isTighter(news: Interruption, known: Interruption): boolean {
   if (news.deadlineAt === undefined || known.deadlineAt === undefined) {
@@ -142,6 +219,133 @@ function isTighter(news: Interruption, known: Interruption): boolean {
     news.deadlineAt < known.deadlineAt ||
     (news.deadlineAt === known.deadlineAt && news.time < known.time)
   );
+}
+
+/** Whether `news` speaks of another episode than the recorded one: not later is old. */
+function isNewsAfter(recorded: Interruption, news: Interruption, otherwiseAfter: number): boolean {
+  return recorded.hook === undefined && news.time > (recorded.deadlineAt ?? otherwiseAfter);
+}
+
+type Changing = Interruption & Readonly<{ change: ChangeVersion }>;
+
+function isChanging(interruption: Interruption): interruption is Changing {
+  return interruption.change !== undefined;
+}
+
+/**
+ * News of a scheduled change replaces what is older, also later or closed, so that any order of
+ * arrival ends in the same plan. What the machine has been through, only a later start reopens.
+ */
+function foldVersion(journal: Journal, news: Changing, policy: Policy, now: number): Folded {
+  const live = journal.live.filter(isChanging).find(({ id }) => id === news.id);
+  const past: readonly Interruption[] = journal.ended;
+  const known = live ?? past.filter(isChanging).findLast(({ id }) => id === news.id);
+  if (known === undefined) {
+    return news.change.closed
+      ? { journal: withEnded(journal, [{ ...news, endedAt: now }]), verdict: 'recorded' }
+      : { journal: withRoom(journal, news, now), verdict: 'recorded' };
+  }
+  const order = compareVersions(news.change, known.change);
+  const sameStart = news.change.startAt === known.change.startAt;
+  if (order <= 0) {
+    // Told of the same start earlier: what came after that, came after this.
+    const earlier =
+      sameStart && news.time < known.time && live !== undefined
+        ? replaced(journal, live, { ...live, time: news.time })
+        : journal;
+    return { journal: earlier, verdict: order === 0 ? 'duplicate' : 'stale' };
+  }
+  const { doneUntil } = known.change;
+  const merged: Changing = {
+    ...news,
+    time: sameStart ? Math.min(news.time, known.time) : news.time,
+    recordedAt: live?.recordedAt ?? now,
+    // Seen before its start once, it keeps its deadline when told again after it.
+    deadlineAt: sameStart ? known.deadlineAt : news.deadlineAt,
+    change: { ...news.change, doneUntil, unknown: known.change.unknown },
+    unknown: known.unknown,
+  };
+  const isDone = doneUntil !== undefined && (news.change.startAt ?? -Infinity) <= doneUntil;
+  if (news.change.closed || isDone) {
+    return {
+      journal: withEnded(journal, [{ ...merged, endedAt: now }]),
+      verdict: live === undefined && !news.change.closed ? 'stale' : 'recorded',
+    };
+  }
+  const stillBegun = live?.begunAt !== undefined && opensAt(merged, policy) <= now;
+  const reopened: Changing = { ...merged, begunAt: stillBegun ? live.begunAt : undefined };
+  if (live !== undefined)
+    return { journal: replaced(journal, live, reopened), verdict: 'recorded' };
+  const ended = journal.ended.filter(({ id }) => id !== news.id);
+  return { journal: withRoom({ ...journal, ended }, reopened, now), verdict: 'recorded' };
+}
+
+/** Positive: `a` is the later news. Of the same moment, what is closed, and what starts earlier, counts. */
+function compareVersions(a: ChangeVersion, b: ChangeVersion): number {
+  return (
+    a.updatedAt - b.updatedAt ||
+    Number(a.closed) - Number(b.closed) ||
+    (b.startAt ?? 0) - (a.startAt ?? 0) ||
+    (a.endAt ?? 0) - (b.endAt ?? 0)
+  );
+}
+
+function foldMachineNews(
+  journal: Journal,
+  state: 'stopped' | 'terminated' | 'running',
+  time: number,
+  own: Journal | undefined,
+): Folded {
+  const { runningAt = -Infinity, aliveAt = -Infinity, stopped } = journal.signs;
+  if (state === 'running') {
+    if (time === runningAt) return { journal: own, verdict: 'duplicate' };
+    if (time < runningAt) return { journal: own, verdict: 'stale' };
+    return withSigns(journal, (signs) => ({ ...signs, runningAt: time }));
+  }
+  if (time <= aliveAt || (state === 'stopped' && time <= runningAt)) {
+    return { journal: own, verdict: 'stale' };
+  }
+  const isKnown =
+    stopped !== undefined && (stopped.state === 'terminated' || stopped.state === state);
+  if (isKnown && time <= stopped.at) return { journal: own, verdict: 'duplicate' };
+  // Nothing comes after termination.
+  const latest = stopped?.state === 'terminated' ? stopped.state : state;
+  return withSigns(journal, (signs) => ({ ...signs, stopped: { state: latest, at: time } }));
+}
+
+function withSigns(
+  journal: Journal | undefined,
+  update: (signs: MachineSigns) => MachineSigns,
+): Folded {
+  const signs = journal && update(journal.signs);
+  if (journal === undefined || signs === undefined || signs === journal.signs) {
+    return { journal, verdict: 'stale' };
+  }
+  return { journal: { ...journal, signs }, verdict: 'recorded' };
+}
+
+function foldBegun(journal: Journal | undefined, ids: readonly string[], now: number): Folded {
+  const begins = ({ id, kind, begunAt }: Interruption): boolean =>
+    ids.includes(id) && !isEmergency(kind) && begunAt === undefined;
+  if (!journal?.live.some(begins)) return { journal, verdict: 'stale' };
+  const live = journal.live.map((entry) => (begins(entry) ? { ...entry, begunAt: now } : entry));
+  return { journal: { ...journal, live, notBeforeAt: undefined }, verdict: 'recorded' };
+}
+
+/** Not from its last call on, and not under an emergency, which waits for nothing. */
+function foldPostponed(
+  journal: Journal | undefined,
+  until: number,
+  policy: Policy,
+  now: number,
+): Folded {
+  const begun = journal?.live.filter((entry) => isCalling(entry, policy)) ?? [];
+  const mayWait = begun.every(
+    (entry) => !isEmergency(entry.kind) && now < lastCallAt(entry, policy),
+  );
+  if (journal?.state !== 'draining' || !mayWait) return { journal, verdict: 'stale' };
+  const live = journal.live.map((entry) => ({ ...entry, begunAt: undefined }));
+  return { journal: { ...journal, live, notBeforeAt: until }, verdict: 'recorded' };
 }
 
 /**
@@ -157,6 +361,7 @@ function foldRestored(own: Journal | undefined, restored: Journal): Folded {
         cordonedByUs: undefined,
         labelledByUs: undefined,
         labelBefore: undefined,
+        signs: { ...restored.signs, outOfServiceByUs: false },
       },
       verdict: 'recorded',
     };
@@ -172,11 +377,6 @@ function foldRestored(own: Journal | undefined, restored: Journal): Folded {
     },
     verdict: 'recorded',
   };
-}
-
-/** Whether `news` speaks of another episode than the recorded one: not later is old. */
-function isNewsAfter(recorded: Interruption, news: Interruption, otherwiseAfter: number): boolean {
-  return recorded.hook === undefined && news.time > (recorded.deadlineAt ?? otherwiseAfter);
 }
 
 function updateHook(

@@ -23,6 +23,8 @@ export type NodeView = Readonly<{
   systemUUID: string;
   bootId: string;
   ready: boolean;
+  /** Since when it is Ready (epoch ms); undefined: it is not, or does not say. */
+  readySince: number | undefined;
   unschedulable: boolean;
   /** The whole list: `spec.taints` is atomic, so whoever writes it must know all of it. */
   taints: readonly Taint[];
@@ -56,6 +58,8 @@ export const UNREADABLE_JOURNAL_KEY = 'node-termination-controller/journal-unrea
 export const HOLD_KEY = 'node-termination-controller/hold';
 /** https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers */
 export const LOAD_BALANCER_KEY = 'node.kubernetes.io/exclude-from-external-load-balancers';
+/** https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown */
+export const OUT_OF_SERVICE_KEY = 'node.kubernetes.io/out-of-service';
 export const ZONE_KEY = 'topology.kubernetes.io/zone';
 /** Labels that tell who else manages a node. */
 export const MANAGER_KEYS = {

@@ -1,6 +1,6 @@
-import { isEmergency, type InterruptionKind } from './interruption.ts';
 import type { Journal } from './journal.ts';
 import type { NodeView } from './node.ts';
+import { isEmergency, type InterruptionKind } from './rows.ts';
 
 /** What to do about a kind of interruption, the weakest first. */
 export const ACTIONS = [
@@ -13,6 +13,9 @@ export const ACTIONS = [
   'drain',
 ] as const;
 export type Action = (typeof ACTIONS)[number];
+
+/** So many nodes, or so many of a hundred selected ones. */
+export type DrainLimit = Readonly<{ nodes: number }> | Readonly<{ percent: number }>;
 
 /** What the options ask of planning; see docs/options.md. */
 export type Policy = Readonly<{
@@ -30,6 +33,12 @@ export type Policy = Readonly<{
   terminateHookDrainSeconds: number | undefined;
   /** AFTER_VOLUNTARY_DRAIN */
   afterVoluntaryDrain: 'keep' | 'replace';
+  /** VOLUNTARY_DRAIN_LIMIT */
+  voluntaryDrainLimit: DrainLimit;
+  /** SCHEDULED_CHANGE_LEAD_SECONDS */
+  scheduledChangeLeadMs: number;
+  /** OUT_OF_SERVICE_TAINT */
+  outOfServiceTaint: boolean;
   /** EXCLUDE_FROM_LOAD_BALANCERS */
   excludeFromLoadBalancers: boolean;
   /** HOOKS is, or has in it, `*`. */
@@ -68,5 +77,10 @@ export function isLeftToOwner(
 export function callsForReplacement({ live }: Journal, policy: Policy): boolean {
   if (policy.afterVoluntaryDrain === 'keep') return false;
   if (live.some(({ kind }) => isEmergency(kind))) return false;
-  return live.some(({ kind }) => kind === 'rebalance' && policy.actions[kind] === 'drain');
+  return live.some(
+    ({ kind, row, begunAt }) =>
+      (row === 'rebalance' || row === 'retirement') &&
+      begunAt !== undefined &&
+      policy.actions[kind] === 'drain',
+  );
 }

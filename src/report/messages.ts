@@ -251,6 +251,49 @@ export const MESSAGES = {
     meaning: 'The Node was deleted while it was drained; nothing is left to do there.',
   },
   drained: { level: 'info', meaning: 'All pods that had to go are gone.' },
+  'end recorded': {
+    level: 'info',
+    meaning:
+      'News that only end something (a change closed, an instance started or off) stand in the journal of the Node.',
+  },
+  'interruption over': {
+    level: 'info',
+    meaning:
+      'This interruption calls for nothing any more: it was closed, or its machine is back. The Node falls back to what the others need.',
+  },
+  'marks undone': {
+    level: 'info',
+    meaning: 'No interruption is left: all that this program had put on the Node is gone again.',
+  },
+  'turn has come': {
+    level: 'info',
+    meaning:
+      'Paced interruptions (rebalance recommendations, scheduled changes) of this Node wait no longer: its drain begins.',
+  },
+  'drain postponed': {
+    level: 'info',
+    meaning:
+      'A paced drain has waited for disruption budgets alone, for 15 minutes: it makes room for others and waits again.',
+  },
+  'load balancer label withheld': {
+    level: 'warn',
+    meaning:
+      'Load balancers would be left with too few targets: the Node stays among them until others are Ready.',
+  },
+  'machine off': {
+    level: 'info',
+    meaning: 'The instance is stopped or terminated: evictions end, and its hooks are completed.',
+  },
+  'machine out of service': {
+    level: 'warn',
+    meaning:
+      'The machine is off beyond doubt: the out-of-service taint frees its pods and volumes (OUT_OF_SERVICE_TAINT).',
+  },
+  'machine alive after its deadline': {
+    level: 'warn',
+    meaning:
+      'Ten minutes after AWS should have taken the machine it still works. Its marks stay: nothing but a person ends this interruption.',
+  },
   'not drained by policy': {
     level: 'info',
     meaning:

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { at } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
-import { addPods, beginHook, newOutside, rebalance, spot, startDrains } from './start.ts';
+import { addPods, beginHook, newOutside, rebalance, spot, startDrains, soon } from './start.ts';
 
 describe('a Node that is deleted while it is drained', () => {
   test('ends the drain', async () => {
@@ -19,7 +19,7 @@ describe('a Node that is deleted while it is drained', () => {
     await clock.advance(60_000);
     expect(pods.evictions.count).toBe(asked);
     expect(pods.watches.size).toBe(0);
-    expect(clock.pending()).toEqual([]);
+    expect(soon(clock)).toEqual([]);
   });
 
   test('has its hooks completed at once', async () => {
@@ -142,7 +142,7 @@ describe('a Node whose name another machine takes over', () => {
       unschedulable: false,
       taints: [],
     });
-    expect(clock.pending()).toEqual([]);
+    expect(soon(clock)).toEqual([]);
   });
 });
 
@@ -192,7 +192,7 @@ describe('a process that dies', () => {
     await clock.advance(10_000);
     expect(drains.active).toBe(0);
     expect(pods.lists.count).toBe(0);
-    expect(clock.pending()).toEqual([]);
+    expect(soon(clock)).toEqual([]);
   });
 
   test.each([10, 30, 60, 100, 300, 1000, 2500, 3020, 5000, 12_000, 20_030])(
@@ -216,7 +216,7 @@ describe('a process that dies', () => {
       expect(cluster.acts.map(({ act }) => act)).toEqual(['evict', 'evict', 'evict']);
       expect(autoScaling.completedAt('token-1')).toBeDefined();
       expect(journal().state).toBe('settled');
-      expect(clock.pending()).toEqual([]);
+      expect(soon(clock)).toEqual([]);
     },
   );
 });
@@ -242,7 +242,7 @@ describe('stopping', () => {
     expect(pods.evictions.count).toBe(asked);
     expect(pods.watches.size).toBe(0);
     expect(report.told('drain failed')).toEqual([]);
-    expect(clock.pending()).toEqual([]);
+    expect(soon(clock)).toEqual([]);
   });
 
   test('begins no drain any more', async () => {
@@ -293,6 +293,6 @@ describe('many nodes', () => {
     await clock.advance(600_000);
     expect(gone).toBe(50);
     expect(pods.deletions.count).toBe(0);
-    expect(clock.pending()).toEqual([]);
+    expect(soon(clock)).toEqual([]);
   });
 });

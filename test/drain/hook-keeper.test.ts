@@ -12,6 +12,7 @@ import {
   journalOf,
   MACHINE,
   policy,
+  SIGHT,
   spot,
   terminateHook,
 } from '../plan/samples.ts';
@@ -35,7 +36,7 @@ function start(rules: Partial<Policy> = {}) {
     keeper.follow(state.journal, planOf(state.journal, policy(rules), at(-9000)));
   };
   const change = (news: Change): 'recorded' | 'duplicate' | 'stale' => {
-    const folded = fold(state.journal, news, MACHINE, clock.now());
+    const folded = fold(state.journal, news, SIGHT, policy(), clock.now());
     state.journal = folded.journal ?? state.journal;
     follow();
     return folded.verdict;

@@ -4,12 +4,12 @@ import type { Journal } from '../../src/plan/journal.ts';
 import { fold, type Change } from '../../src/plan/merge.ts';
 import {
   at,
+  capacity,
   eventChange,
   journalOf,
-  MACHINE,
   nodeView,
   policy,
-  rebalance,
+  SIGHT,
   spot,
 } from '../plan/samples.ts';
 import { VirtualClock } from '../stand-ins/virtual-clock.ts';
@@ -22,7 +22,7 @@ const unused = (): never => {
 test('a drain goes on when news is folded into the very write that settles it', async () => {
   const node = nodeView();
   const clock = new VirtualClock(1, at(10));
-  let journal: Journal | undefined = journalOf([eventChange(rebalance(0))]);
+  let journal: Journal | undefined = journalOf([eventChange(capacity(0))]);
   const settledFor: (readonly string[])[] = [];
   const drains = new Drains(
     {
@@ -43,7 +43,7 @@ test('a drain goes on when news is folded into the very write that settles it', 
           if (change.type === 'settled') settledFor.push(change.asOf);
           const changes: Change[] = [change, ...(isFirst ? [eventChange(spot(9))] : [])];
           const verdicts = changes.map((each) => {
-            const folded = fold(journal, each, MACHINE, at(10));
+            const folded = fold(journal, each, SIGHT, policy(), at(10));
             journal = folded.journal;
             return folded.verdict;
           });
@@ -69,6 +69,9 @@ test('a drain goes on when news is folded into the very write that settles it', 
 
   await clock.advance(10_000);
   expect(drains.active).toBe(0);
-  expect(settledFor).toEqual([['rebalance'], ['rebalance', 'spot-interruption']]);
+  expect(settledFor).toEqual([
+    ['capacity-reservation'],
+    ['capacity-reservation', 'spot-interruption'],
+  ]);
   expect(journal.state).toBe('settled');
 });

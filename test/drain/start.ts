@@ -1,9 +1,11 @@
 import { expect, onTestFinished } from 'vitest';
 import { Drains } from '../../src/drain/drains.ts';
+import { LifeWatch } from '../../src/drain/life-watch.ts';
 import type { DrainPolicy } from '../../src/drain/node-drain.ts';
+import { Pacer } from '../../src/drain/pacer.ts';
 import { Breaker } from '../../src/intake/breaker.ts';
 import { Records, type RecordOutcome } from '../../src/intake/records.ts';
-import type { InterruptingEvent } from '../../src/plan/interruption.ts';
+import type { NodeEvent } from '../../src/plan/interruption.ts';
 import { readJournal, type Journal } from '../../src/plan/journal.ts';
 import * as samples from '../plan/samples.ts';
 import { instanceIdOf, type ClusterPod } from '../stand-ins/ports/cluster.ts';
@@ -54,7 +56,25 @@ export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: S
     },
     policy,
   );
-  records.onChange((name, journal) => drains.follow(name, journal));
+  const selectedNodes = () => [...ports.nodes.all()].filter(({ selected }) => selected).length;
+  const pacer = new Pacer({ ...ports, journals: records, selectedNodes }, policy);
+  const lifeWatch = new LifeWatch(
+    {
+      ...ports,
+      journals: records,
+      nodeOf,
+      async leaseRenewed(name, signal) {
+        const renewed = await store.kubeletRenewed(name, signal);
+        return renewed.outcome === 'at' ? renewed.at : renewed.outcome;
+      },
+    },
+    policy,
+  );
+  records.onChange((name, journal) => {
+    drains.follow(name, journal);
+    pacer.follow(name, journal);
+    lifeWatch.follow(name, journal);
+  });
   const unsubscribe = ports.nodes.subscribe((before, after) => {
     if (after !== undefined && before?.held !== after.held) drains.wake(after.name);
   });
@@ -64,6 +84,8 @@ export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: S
   const stop = async (): Promise<void> => {
     unsubscribe();
     breaker.stop();
+    pacer.stop();
+    lifeWatch.stop();
     await clock.resolved(Promise.all([records.stop(1500), drains.stop()]), 5000);
   };
   onTestFinished(async () => {
@@ -87,7 +109,7 @@ export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: S
       isKilled = true;
       line.cut();
     },
-    record: (event: InterruptingEvent, node = 'node-1'): Promise<RecordOutcome> =>
+    record: (event: NodeEvent, node = 'node-1'): Promise<RecordOutcome> =>
       clock.resolved(records.apply(node, { type: 'event', event })),
     journal: (node = 'node-1'): Journal => {
       const read = readJournal(cluster.node(node).journal);
@@ -137,4 +159,9 @@ export function beginHook(
   const action = { group, hook: `drain-${token}`, token, instanceId: instanceIdOf(number) };
   autoScaling.begin(action, timeoutSeconds);
   return samples.terminateHook(0, { ...action, time: clock.now() });
+}
+
+/** Timers of the next minutes, in milliseconds; those that journals call for are later. */
+export function soon(clock: Pick<Started['clock'], 'pending'>): readonly number[] {
+  return clock.pending().filter((ms) => ms < 300_000);
 }

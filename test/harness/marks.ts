@@ -22,6 +22,7 @@ export type JournalObject = {
     readonly time: string;
     readonly recordedAt: string;
     readonly deadlineAt?: string;
+    readonly begunAt?: string;
     readonly hook?: { readonly group: string; readonly name: string; readonly token: string };
   }[];
 };

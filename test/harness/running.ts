@@ -9,6 +9,9 @@ import type { World } from './world.ts';
 
 let queues = 0;
 
+/** Tests that share a world do not wait for each other's paced drains. */
+const outOfTheWay = { VOLUNTARY_DRAIN_LIMIT: '1000' };
+
 /**
  * A controller for one test, with a queue of its own, so that tests that share a world do not see
  * each other's messages. It is ready to receive; killed when the test ends.
@@ -28,7 +31,9 @@ export async function runControllerOn(
   queue: Queue,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Controller> {
-  const controller = await world.startController({ env: { QUEUE_URL: queue.url, ...env } });
+  const controller = await world.startController({
+    env: { QUEUE_URL: queue.url, ...outOfTheWay, ...env },
+  });
   onTestFinished(async () => {
     await controller.kill();
   });

@@ -54,7 +54,7 @@ describe('a message', () => {
     },
     {
       name: 'of a state that nothing is done about',
-      body: messages.stateChange({ instanceId: instanceIdOf(1), state: 'running' }),
+      body: messages.stateChange({ instanceId: instanceIdOf(1), state: 'pending' }),
     },
   ])('$name is deleted at once, and nothing is done', async ({ body }) => {
     const { sqs, isMarked, clock } = start();

@@ -125,8 +125,8 @@ describe('an event of a node', () => {
 
   test('of a kind that nothing is done about is over', async () => {
     const { judge, cluster } = await start();
-    const event = { ...SPOT, kind: 'state-change', state: 'running' } as const;
-    expect(await judge(event)).toEqual({ end: 'over', outcome: 'kind-not-handled' });
+    const event = { ...SPOT, kind: 'state-change', state: 'pending' } as const;
+    expect(await judge(event)).toEqual({ end: 'over', outcome: 'nothing-to-do' });
     expect(isMarked(cluster.node('node-1'))).toBe(false);
   });
 
@@ -370,8 +370,8 @@ describe('old news', () => {
   });
 
   test.each([
-    { name: 'within a day is news', seconds: 24 * 3600, outcome: 'recorded' },
-    { name: 'of more than a day ago is stale', seconds: 24 * 3600 + 1, outcome: 'stale' },
+    { name: 'within a day is news', seconds: 24 * 3600 - 1, outcome: 'recorded' },
+    { name: 'of a day ago is stale', seconds: 24 * 3600, outcome: 'stale' },
   ])('a rebalance recommendation $name', async ({ seconds, outcome }) => {
     const { judge } = await start({ secondsAfterNoon: seconds });
     expect(await judge(REBALANCE)).toEqual({ end: 'over', outcome });

@@ -37,7 +37,7 @@ describe('a node', () => {
       status: {
         conditions: [
           { type: 'MemoryPressure', status: 'False' },
-          { type: 'Ready', status: 'True' },
+          { type: 'Ready', status: 'True', lastTransitionTime: '2026-03-01T12:00:00Z' },
         ],
         nodeInfo: { systemUUID: 'ec2-uuid', bootID: 'boot', kubeletVersion: 'v1.36.3' },
         images: [{ names: ['x'], sizeBytes: 1 }],
@@ -52,6 +52,7 @@ describe('a node', () => {
       systemUUID: 'ec2-uuid',
       bootId: 'boot',
       ready: true,
+      readySince: Date.parse('2026-03-01T12:00:00Z'),
       unschedulable: true,
       taints: [
         { key: 'gpu', value: 'yes', effect: 'NoExecute', timeAdded: '2026-11-22T19:00:00Z' },
@@ -77,6 +78,7 @@ describe('a node', () => {
         systemUUID: '',
         bootId: '',
         ready: false,
+        readySince: undefined,
         unschedulable: false,
         taints: [],
         selected: false,

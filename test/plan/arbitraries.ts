@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
-import { INTERRUPTION_KINDS, type Interruption } from '../../src/plan/interruption.ts';
-import { JOURNAL_STATES, type EndedInterruption, type Journal } from '../../src/plan/journal.ts';
+import type { EndedInterruption, Interruption } from '../../src/plan/interruption.ts';
+import { JOURNAL_STATES, type Journal } from '../../src/plan/journal.ts';
 import type { Taint } from '../../src/plan/node.ts';
+import { isRow, ROWS } from '../../src/plan/rows.ts';
 
 /** Any moment that a journal may hold. */
 const time = fc.integer({ min: 0, max: 8.64e15 });
@@ -33,18 +34,43 @@ const hook = fc.record({
   unknown: unknownBeside('group', 'name', 'token', 'timeoutSeconds', 'completedAt'),
 });
 
-const interruptionFields = ['id', 'kind', 'time', 'recordedAt', 'deadlineAt', 'hook'];
+const change = fc.record({
+  startAt: fc.option(time, { nil: undefined }),
+  endAt: fc.option(time, { nil: undefined }),
+  updatedAt: time,
+  closed: fc.boolean(),
+  doneUntil: fc.option(time, { nil: undefined }),
+  unknown: unknownBeside('startAt', 'endAt', 'updatedAt', 'closed', 'doneUntil'),
+});
+
+const interruptionFields = [
+  'id',
+  'row',
+  'kind',
+  'time',
+  'recordedAt',
+  'deadlineAt',
+  'begunAt',
+  'change',
+  'hook',
+];
+
+const ROW_NAMES = Object.keys(ROWS).filter(isRow);
 
 function interruptionWith(...known: readonly string[]): fc.Arbitrary<Interruption> {
-  return fc.record({
-    id: name,
-    kind: fc.constantFrom(...INTERRUPTION_KINDS),
-    time,
-    recordedAt: time,
-    deadlineAt: fc.option(time, { nil: undefined }),
-    hook: fc.option(hook, { nil: undefined }),
-    unknown: unknownBeside(...interruptionFields, ...known),
-  });
+  return fc
+    .record({
+      id: name,
+      row: fc.constantFrom(...ROW_NAMES),
+      time,
+      recordedAt: time,
+      deadlineAt: fc.option(time, { nil: undefined }),
+      begunAt: fc.option(time, { nil: undefined }),
+      change: fc.option(change, { nil: undefined }),
+      hook: fc.option(hook, { nil: undefined }),
+      unknown: unknownBeside(...interruptionFields, ...known),
+    })
+    .map((interruption) => ({ ...interruption, kind: ROWS[interruption.row].kind }));
 }
 
 const ended: fc.Arbitrary<EndedInterruption> = fc
@@ -64,6 +90,18 @@ export function journals(maxLive: number, maxEnded: number): fc.Arbitrary<Journa
     cordonedByUs: fc.option(fc.boolean(), { nil: undefined }),
     labelledByUs: fc.option(fc.boolean(), { nil: undefined }),
     labelBefore: fc.option(fc.string({ maxLength: 63 }), { nil: undefined }),
+    settledAt: fc.option(time, { nil: undefined }),
+    notBeforeAt: fc.option(time, { nil: undefined }),
+    signs: fc.record({
+      runningAt: fc.option(time, { nil: undefined }),
+      leftPoolAt: fc.option(time, { nil: undefined }),
+      aliveAt: fc.option(time, { nil: undefined }),
+      stopped: fc.option(
+        fc.record({ state: fc.constantFrom('stopped' as const, 'terminated' as const), at: time }),
+        { nil: undefined },
+      ),
+      outOfServiceByUs: fc.boolean(),
+    }),
     live: fc.array(interruptionWith(), { maxLength: maxLive }),
     ended: fc.array(ended, { maxLength: maxEnded }),
     unknown: unknownBeside(
@@ -73,6 +111,14 @@ export function journals(maxLive: number, maxEnded: number): fc.Arbitrary<Journa
       'cordonedByUs',
       'labelledByUs',
       'labelBefore',
+      'settledAt',
+      'notBeforeAt',
+      'runningAt',
+      'leftPoolAt',
+      'aliveAt',
+      'stoppedAt',
+      'terminatedAt',
+      'outOfServiceByUs',
       'interruptions',
       'ended',
     ),

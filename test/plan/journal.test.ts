@@ -1,5 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { EndedInterruption } from '../../src/plan/interruption.ts';
 import {
   isOfMachine,
   MAX_ENDED,
@@ -7,7 +8,6 @@ import {
   MAX_LIVE,
   readJournal,
   writeJournal,
-  type EndedInterruption,
   type Journal,
 } from '../../src/plan/journal.ts';
 import * as arbitrary from './arbitraries.ts';

@@ -8,6 +8,7 @@ import type { Policy } from '../../src/plan/policy.ts';
 import * as arbitrary from './arbitraries.ts';
 import {
   at,
+  capacity,
   eventChange,
   interruption,
   journal,
@@ -35,7 +36,7 @@ function write(
   changes: readonly Change[],
   { remembered, rules, now = at(1) }: Options = {},
 ): MarkWrite {
-  const result = markWrite(node, remembered, changes, policy(rules), now);
+  const result = markWrite(node, remembered, changes, policy(rules), now, () => true);
   if (result === 'unrecordable') throw new Error('unrecordable');
   return result;
 }
@@ -69,7 +70,7 @@ describe('marking a node', () => {
   });
 
   test.each([
-    { events: [rebalance(0)], kind: 'rebalance' },
+    { events: [capacity(0)], kind: 'capacity-reservation' },
     { events: [terminateHook(0)], kind: 'terminate-hook' },
     { events: [rebalance(0), spot(5)], kind: 'spot-interruption' },
     { events: [spot(0), rebalance(5)], kind: 'spot-interruption' },
@@ -114,7 +115,9 @@ describe('marking a node', () => {
     const hooks = Array.from({ length: 33 }, (_, i) =>
       eventChange(terminateHook(0, { token: `${i}` })),
     );
-    expect(markWrite(nodeView(), undefined, hooks, policy(), at(1))).toBe('unrecordable');
+    expect(markWrite(nodeView(), undefined, hooks, policy(), at(1), () => true)).toBe(
+      'unrecordable',
+    );
   });
 
   test('gives the journal that the Node then bears', () => {
@@ -160,7 +163,7 @@ describe('writing the same again', () => {
   test('needs no second patch, whatever the Node looked like', () => {
     fc.assert(
       fc.property(nodes, changes, (node, news) => {
-        const first = markWrite(node, undefined, news, policy(), at(600));
+        const first = markWrite(node, undefined, news, policy(), at(600), () => true);
         fc.pre(first !== 'unrecordable');
         const after = patched(node, first.patch);
         const second = write(after, [MENDED], { now: at(600) });
@@ -174,7 +177,7 @@ describe('writing the same again', () => {
   test('keeps the taints of others in their order, with exactly one of ours while one is live', () => {
     fc.assert(
       fc.property(nodes, changes, (node, news) => {
-        const first = markWrite(node, undefined, news, policy(), at(600));
+        const first = markWrite(node, undefined, news, policy(), at(600), () => true);
         fc.pre(first !== 'unrecordable');
         const { taints } = patched(node, first.patch);
         expect(taints.filter(({ key }) => key !== KEY)).toEqual(node.taints);
@@ -188,8 +191,8 @@ describe('writing the same again', () => {
   test('is pure: the same input gives the same patch', () => {
     fc.assert(
       fc.property(nodes, changes, (node, news) => {
-        expect(markWrite(node, undefined, news, policy(), at(600))).toEqual(
-          markWrite(node, undefined, news, policy(), at(600)),
+        expect(markWrite(node, undefined, news, policy(), at(600), () => true)).toEqual(
+          markWrite(node, undefined, news, policy(), at(600), () => true),
         );
       }),
     );
@@ -251,7 +254,9 @@ describe('what somebody takes away from a node that is live', () => {
   });
 
   test('a cordon that a person removed is not', () => {
-    expect(write({ ...live, unschedulable: false }, [MENDED]).patch).toBeUndefined();
+    const { patch } = write({ ...live, unschedulable: false }, [MENDED]);
+    // No more than the note that it is nobody's now.
+    expect(Object.keys(patch ?? {})).toEqual(['annotations']);
     const later = marked({ ...live, unschedulable: false }, [eventChange(rebalance(5))]);
     expect(later.unschedulable).toBe(false);
   });
@@ -324,10 +329,16 @@ describe('a journal of another machine', () => {
     expect(found).toMatchObject([{ type: 'journal-void' }]);
   });
 
+  test('another boot alone does not, and is noted', () => {
+    const { patch, journal: after } = write({ ...live, bootId: 'boot-2' }, [MENDED]);
+    expect(Object.keys(patch ?? {})).toEqual(['annotations']);
+    expect(after?.machine.bootId).toBe('boot-2');
+    expect(after?.live).toHaveLength(1);
+  });
+
   test.each([
     { name: 'another Node uid', changes: { uid: 'node-uid-2' } },
     { name: 'a systemUUID that is not reported yet', changes: { systemUUID: '' } },
-    { name: 'another boot', changes: { bootId: 'boot-2' } },
   ])('$name alone does not', ({ changes }) => {
     const { patch, journal: after } = write({ ...live, ...changes }, [MENDED]);
     expect(patch).toBeUndefined();
@@ -339,10 +350,10 @@ describe('a journal of another machine', () => {
     const node = marked(taken, [eventChange(rebalance(5))]);
     expect(journalOn(node)).toMatchObject({
       machine: { systemUUID: 'ec2b' },
-      cordonedByUs: true,
+      cordonedByUs: undefined,
       live: [{ id: 'rebalance' }],
     });
-    expect(node.taints).toEqual([{ key: KEY, value: 'rebalance', effect: 'NoSchedule' }]);
+    expect(node.taints).toEqual([{ key: KEY, value: 'rebalance', effect: 'PreferNoSchedule' }]);
   });
 
   test('does not outlive what is remembered of the present machine', () => {

@@ -13,17 +13,21 @@ import {
   MACHINE,
   policy,
   rebalance,
+  SIGHT,
   spot,
+  stateChange,
   terminateHook,
 } from './samples.ts';
 
+const SETTLED: Change = { type: 'settled', asOf: ['spot-interruption', 'rebalance'] };
+
 function verdictOf(before: readonly Change[], change: Change): Verdict {
   const known = before.length === 0 ? undefined : journalOf(before);
-  return fold(known, change, MACHINE, at(1)).verdict;
+  return fold(known, change, SIGHT, policy(), at(1)).verdict;
 }
 
 function folded(before: Journal | undefined, change: Change, now = at(1)): Journal {
-  const { journal: after } = fold(before, change, MACHINE, now);
+  const { journal: after } = fold(before, change, SIGHT, policy(), now);
   if (after === undefined) throw new Error('no journal');
   return after;
 }
@@ -123,7 +127,8 @@ describe('an event that joins a journal', () => {
   });
 
   test('makes a settled node drain again', () => {
-    const settled = folded(journalOf([eventChange(rebalance(0))]), {
+    const begun: Change = { type: 'begun', ids: ['rebalance'] };
+    const settled = folded(journalOf([eventChange(rebalance(0)), begun]), {
       type: 'settled',
       asOf: ['rebalance'],
     });
@@ -155,9 +160,9 @@ describe('an event that joins a journal', () => {
   test('is stale when its episode has ended', () => {
     const over = { ...interruption(), endedAt: at(130) };
     const before = journal({ ended: [over] });
-    expect(fold(before, eventChange(spot(0)), MACHINE, at(200)).verdict).toBe('stale');
-    expect(fold(before, eventChange(spot(120)), MACHINE, at(200)).verdict).toBe('stale');
-    expect(fold(before, eventChange(spot(121)), MACHINE, at(200)).verdict).toBe('recorded');
+    expect(fold(before, eventChange(spot(0)), SIGHT, policy(), at(200)).verdict).toBe('stale');
+    expect(fold(before, eventChange(spot(120)), SIGHT, policy(), at(200)).verdict).toBe('stale');
+    expect(fold(before, eventChange(spot(121)), SIGHT, policy(), at(200)).verdict).toBe('recorded');
   });
 
   test('is stale when it is not later than the end of what had no deadline', () => {
@@ -166,8 +171,10 @@ describe('an event that joins a journal', () => {
       endedAt: at(60),
     };
     const before = journal({ ended: [over] });
-    expect(fold(before, eventChange(rebalance(60)), MACHINE, at(90)).verdict).toBe('stale');
-    expect(fold(before, eventChange(rebalance(61)), MACHINE, at(90)).verdict).toBe('recorded');
+    expect(fold(before, eventChange(rebalance(60)), SIGHT, policy(), at(90)).verdict).toBe('stale');
+    expect(fold(before, eventChange(rebalance(61)), SIGHT, policy(), at(90)).verdict).toBe(
+      'recorded',
+    );
   });
 
   test('is stale when its hook has ended, however late it is told', () => {
@@ -177,7 +184,9 @@ describe('an event that joins a journal', () => {
       endedAt: at(60),
     };
     const change = eventChange(terminateHook(9999));
-    expect(fold(journal({ ended: [over] }), change, MACHINE, at(9999)).verdict).toBe('stale');
+    expect(fold(journal({ ended: [over] }), change, SIGHT, policy(), at(9999)).verdict).toBe(
+      'stale',
+    );
   });
 
   test('begins a journal of its own where the one before is of another machine', () => {
@@ -185,7 +194,8 @@ describe('an event that joins a journal', () => {
     const { journal: after } = fold(
       journalOf([eventChange(rebalance(0))]),
       eventChange(spot(5)),
-      machine,
+      { ...SIGHT, ...machine },
+      policy(),
       at(6),
     );
     expect(after?.machine.instanceId).toBe('i-0fedcba9876543210');
@@ -194,8 +204,8 @@ describe('an event that joins a journal', () => {
 
   test('does not forget the systemUUID while the kubelet has yet to report it', () => {
     const before = journalOf([eventChange(rebalance(0))]);
-    const unreported = { ...MACHINE, systemUUID: '', bootId: '' };
-    const { journal: after } = fold(before, eventChange(spot(5)), unreported, at(6));
+    const unreported = { ...SIGHT, systemUUID: '', bootId: '' };
+    const { journal: after } = fold(before, eventChange(spot(5)), unreported, policy(), at(6));
     expect(after?.machine).toEqual({ ...MACHINE, unknown: {} });
   });
 
@@ -210,7 +220,7 @@ describe('an event that joins a journal', () => {
     expect(after.live.at(-1)?.id).toBe('spot-interruption');
     expect(after.ended).toMatchObject([{ id: 'hook/7', endedAt: at(6) }]);
     // Told again, the hook is old news.
-    expect(fold(after, hooks[7]!, MACHINE, at(7)).verdict).toBe('stale');
+    expect(fold(after, hooks[7]!, SIGHT, policy(), at(7)).verdict).toBe('stale');
   });
 
   test('notes the boot it came in', () => {
@@ -218,7 +228,8 @@ describe('an event that joins a journal', () => {
     const { journal: after } = fold(
       before,
       eventChange(spot(5)),
-      { ...MACHINE, bootId: 'boot-2' },
+      { ...SIGHT, bootId: 'boot-2' },
+      policy(),
       at(6),
     );
     expect(after?.machine.bootId).toBe('boot-2');
@@ -340,8 +351,11 @@ describe('what a drain reports', () => {
     { type: 'hook-described', token: 'another', timeoutSeconds: 5 },
     { type: 'hook-completed', token: 'another' },
   ] as const)('$type of a token that is not known changes nothing', (change) => {
-    expect(fold(hooked, change, MACHINE, at(1))).toEqual({ journal: hooked, verdict: 'stale' });
-    expect(fold(undefined, change, MACHINE, at(1))).toEqual({
+    expect(fold(hooked, change, SIGHT, policy(), at(1))).toEqual({
+      journal: hooked,
+      verdict: 'stale',
+    });
+    expect(fold(undefined, change, SIGHT, policy(), at(1))).toEqual({
       journal: undefined,
       verdict: 'stale',
     });
@@ -350,32 +364,35 @@ describe('what a drain reports', () => {
   test('a node is settled for the interruptions that were dealt with', () => {
     const both = journalOf([rebalance(0), spot(5)].map(eventChange));
     const asOf = ['rebalance', 'spot-interruption'];
-    expect(fold(both, { type: 'settled', asOf }, MACHINE, at(9))).toMatchObject({
+    expect(fold(both, { type: 'settled', asOf }, SIGHT, policy(), at(9))).toMatchObject({
       journal: { state: 'settled' },
       verdict: 'recorded',
     });
   });
 
   test('a node is not settled while one of them is not', () => {
-    const both = journalOf([rebalance(0), spot(5)].map(eventChange));
-    expect(fold(both, { type: 'settled', asOf: ['rebalance'] }, MACHINE, at(9))).toEqual({
+    const both = journalOf([capacity(0), spot(5)].map(eventChange));
+    expect(
+      fold(both, { type: 'settled', asOf: ['capacity-reservation'] }, SIGHT, policy(), at(9)),
+    ).toEqual({
       journal: both,
       verdict: 'stale',
     });
   });
 
-  test.each(['waiting', 'settled', 'stopped', 'undone'] as const)(
-    'a %s node is not settled',
-    (state) => {
-      const before = journal({ state, live: [interruption()] });
-      expect(
-        fold(before, { type: 'settled', asOf: ['spot-interruption'] }, MACHINE, at(9)).verdict,
-      ).toBe('stale');
-    },
-  );
+  test.each([
+    { state: 'waiting', changes: [eventChange(rebalance(0))] },
+    { state: 'settled', changes: [eventChange(spot(0)), SETTLED] },
+    { state: 'stopped', changes: [spot(0), stateChange('stopped', 1)].map(eventChange) },
+    { state: 'undone', changes: [eventChange(stateChange('running'))] },
+  ])('a $state node is not settled', ({ state, changes }) => {
+    const before = journalOf(changes);
+    expect(before.state).toBe(state);
+    expect(fold(before, SETTLED, SIGHT, policy(), at(9)).verdict).toBe('stale');
+  });
 
   test('to mend changes nothing of the journal', () => {
-    expect(fold(hooked, { type: 'mended' }, MACHINE, at(9))).toEqual({
+    expect(fold(hooked, { type: 'mended' }, SIGHT, policy(), at(9))).toEqual({
       journal: hooked,
       verdict: 'duplicate',
     });
@@ -387,7 +404,7 @@ describe('the journal of a deleted Node whose machine registers anew', () => {
   const marked = { ...before, cordonedByUs: true, labelledByUs: true, labelBefore: 'false' };
 
   function restored(own: Journal | undefined, old: Journal): ReturnType<typeof fold> {
-    return fold(own, { type: 'restored', journal: old }, MACHINE, at(30));
+    return fold(own, { type: 'restored', journal: old }, SIGHT, policy(), at(30));
   }
 
   test('comes back with its interruptions', () => {

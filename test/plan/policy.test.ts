@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { planOf } from '../../src/plan/deadline.ts';
-import { INTERRUPTION_KINDS } from '../../src/plan/interruption.ts';
 import { markWrite } from '../../src/plan/marks.ts';
 import { isLeftToOwner, strongestAction, type Action, type Policy } from '../../src/plan/policy.ts';
+import { INTERRUPTION_KINDS } from '../../src/plan/rows.ts';
 import {
   at,
   eventChange,
@@ -33,7 +33,7 @@ describe('the strongest action', () => {
   });
 
   test.each(INTERRUPTION_KINDS)('is what the plan of a live %s asks for', (kind) => {
-    const live = [interruption({ id: kind, kind })];
+    const live = [interruption({ id: kind, kind, begunAt: at(1) })];
     for (const action of ['drain', 'cordon', 'prefer-no-schedule'] as const) {
       const rules = policy(actions({ [kind]: action }));
       expect(planOf(journal({ live }), rules, undefined)?.action).toBe(action);
@@ -44,7 +44,13 @@ describe('the strongest action', () => {
 
   test('of the live interruptions wins, whichever rules', () => {
     const live = [
-      interruption({ id: 'rebalance', kind: 'rebalance', deadlineAt: undefined }),
+      interruption({
+        id: 'rebalance',
+        row: 'rebalance',
+        kind: 'rebalance',
+        begunAt: at(1),
+        deadlineAt: undefined,
+      }),
       interruption({ deadlineAt: at(120) }),
     ];
     const rules = policy(actions({ 'spot-interruption': 'cordon', rebalance: 'drain' }));
@@ -57,7 +63,13 @@ describe('the strongest action', () => {
 
   test('of an interruption that is ignored counts for nothing, and neither does its deadline', () => {
     const live = [
-      interruption({ id: 'rebalance', kind: 'rebalance', deadlineAt: undefined }),
+      interruption({
+        id: 'rebalance',
+        row: 'rebalance',
+        kind: 'rebalance',
+        begunAt: at(1),
+        deadlineAt: undefined,
+      }),
       interruption({ deadlineAt: at(120) }),
     ];
     const rules = policy(actions({ 'spot-interruption': 'ignore', rebalance: 'cordon' }));
@@ -71,7 +83,8 @@ describe('the strongest action', () => {
 
 describe('the marks of an action', () => {
   function marked(node = nodeView(), rules: Partial<Policy>, event = eventChange(rebalance())) {
-    const write = markWrite(node, undefined, [event], policy(rules), at(1));
+    const begun = { type: 'begun', ids: ['rebalance'] } as const;
+    const write = markWrite(node, undefined, [event, begun], policy(rules), at(1), () => true);
     if (write === 'unrecordable') throw new Error('unrecordable');
     return patched(node, write.patch);
   }

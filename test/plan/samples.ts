@@ -1,9 +1,10 @@
 import type { Event } from '../../src/events/event.ts';
 import type { Plan } from '../../src/plan/deadline.ts';
-import type { Interruption } from '../../src/plan/interruption.ts';
+import type { Interruption, NodeEvent } from '../../src/plan/interruption.ts';
 import { emptyJournal, type Journal, type Machine } from '../../src/plan/journal.ts';
 import { fold, type Change } from '../../src/plan/merge.ts';
 import type { NodePatch, NodeView } from '../../src/plan/node.ts';
+import type { Sight } from '../../src/plan/over.ts';
 import type { PodView } from '../../src/plan/pod.ts';
 import type { Policy } from '../../src/plan/policy.ts';
 
@@ -22,6 +23,9 @@ export const MACHINE: Machine = {
   bootId: 'boot-1',
 };
 
+/** What the Node of that machine shows of it. */
+export const SIGHT: Sight = { ...MACHINE, ready: true, readySince: undefined };
+
 export function policy(changes: Partial<Policy> = {}): Policy {
   return {
     actions: {
@@ -36,6 +40,9 @@ export function policy(changes: Partial<Policy> = {}): Policy {
     marginMs: 5000,
     budgets: 'until-deadline',
     podGraceSeconds: undefined,
+    voluntaryDrainLimit: { nodes: 100 },
+    scheduledChangeLeadMs: 3_600_000,
+    outOfServiceTaint: false,
     terminateHookDrainSeconds: undefined,
     afterVoluntaryDrain: 'keep',
     excludeFromLoadBalancers: true,
@@ -57,6 +64,7 @@ export function nodeView(changes: Partial<NodeView> = {}): NodeView {
     systemUUID: MACHINE.systemUUID,
     bootId: MACHINE.bootId,
     ready: true,
+    readySince: undefined,
     unschedulable: false,
     taints: [],
     selected: true,
@@ -94,6 +102,7 @@ export function planOfSpot(changes: Partial<Plan> = {}): Plan {
     action: 'drain',
     windowStartAt: at(0),
     deadlineAt: at(120),
+    pastBudgets: false,
     ...changes,
   };
 }
@@ -150,6 +159,32 @@ export function capacityBlock(
   };
 }
 
+/** A reboot on the third day after noon, known since noon, unless told otherwise. */
+export function scheduledChange(
+  seconds = 0,
+  changes: Partial<Of<'scheduled-change'>> = {},
+): Of<'scheduled-change'> {
+  return {
+    kind: 'scheduled-change',
+    ...about,
+    time: at(seconds),
+    eventArn: 'arn:aws:health:eu-west-1::event/EC2/AWS_EC2_INSTANCE_REBOOT/1',
+    code: 'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
+    change: 'reboot',
+    startAt: at(3 * 86_400),
+    endAt: at(3 * 86_400 + 7200),
+    status: 'upcoming',
+    lastUpdatedAt: at(seconds),
+    ...changes,
+  };
+}
+
+type Told = Extract<NodeEvent, { kind: 'state-change' }>;
+
+export function stateChange(state: Told['state'], seconds = 0, changes: Partial<Told> = {}): Told {
+  return { kind: 'state-change', ...about, time: at(seconds), state, ...changes };
+}
+
 export function terminateHook(
   seconds = 0,
   changes: Partial<Of<'terminate-hook'>> = {},
@@ -170,10 +205,13 @@ export function terminateHook(
 export function interruption(changes: Partial<Interruption> = {}): Interruption {
   return {
     id: 'spot-interruption',
+    row: 'spot-terminate',
     kind: 'spot-interruption',
     time: at(0),
     recordedAt: at(1),
     deadlineAt: at(120),
+    change: undefined,
+    begunAt: undefined,
     hook: undefined,
     unknown: {},
     ...changes,
@@ -181,13 +219,13 @@ export function interruption(changes: Partial<Interruption> = {}): Interruption 
 }
 
 export function journal(changes: Partial<Journal> = {}): Journal {
-  return { ...emptyJournal(MACHINE), ...changes };
+  return { ...emptyJournal(MACHINE), state: 'draining', ...changes };
 }
 
 /** The journal that these changes, in this order, make of none. */
 export function journalOf(changes: readonly Change[], now = at(1)): Journal {
   const folded = changes.reduce<Journal | undefined>(
-    (before, change) => fold(before, change, MACHINE, now).journal,
+    (before, change) => fold(before, change, SIGHT, policy(), now).journal,
     undefined,
   );
   if (folded === undefined) throw new Error('these changes make no journal');

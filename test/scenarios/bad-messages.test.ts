@@ -146,13 +146,6 @@ const notOurs: readonly Row[] = [
 const unhandled: readonly Row[] = [
   { what: 'a launch hook', body: (id) => launchHook(hookOf(id)) },
   {
-    what: 'a hook without a token, which says no more than a state does',
-    body: (id) => {
-      const hook = terminateHook(hookOf(id));
-      return { ...hook, detail: without(hook.detail, 'LifecycleActionToken') };
-    },
-  },
-  {
     what: 'the news that an instance is starting',
     body: (id) => stateChange({ instanceId: id, state: 'pending' }),
   },
@@ -166,6 +159,15 @@ type Expected = {
 
 /** A known detail-type and a recognisable instance: whatever else is wrong, the harshest is assumed. */
 const actedOn: readonly (Row & Expected)[] = [
+  {
+    what: 'a hook without a token, which says no more than a state does',
+    body: (id) => {
+      const hook = terminateHook(hookOf(id));
+      return { ...hook, detail: without(hook.detail, 'LifecycleActionToken') };
+    },
+    kind: 'state-change',
+    windowSeconds: 30,
+  },
   {
     what: 'an unknown instance-action',
     body: (id) => ({ ...spot(id), detail: { 'instance-id': id, 'instance-action': 'explode' } }),
@@ -284,6 +286,8 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
   // All of them at once, to one process.
   beforeAll(async () => {
     world = await startWorld({ ...options, queue: { maxReceiveCount } });
+    // Load balancers are left a target.
+    await world.kubelet.addNode({ name: 'spare' });
     ({ queue } = world);
     controller = await world.startController({ env: grace });
     await controller.waitForLog('ready');
@@ -377,6 +381,8 @@ describe.skipIf(needs)('a message', { meta: { needs } }, () => {
 
   beforeAll(async () => {
     world = await startWorld(options);
+    // Load balancers are left a target.
+    await world.kubelet.addNode({ name: 'spare' });
   });
 
   afterAll(async () => {

@@ -36,6 +36,8 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
 
   beforeAll(async () => {
     world = await startWorld(options);
+    // Load balancers are left a target.
+    await world.kubelet.addNode({ name: 'spare' });
   });
 
   afterEach(() => world.autoScaling.faults.clear());

@@ -12,6 +12,8 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
 
   beforeAll(async () => {
     world = await startWorld(options);
+    // Load balancers are left a target.
+    await world.kubelet.addNode({ name: 'spare' });
   });
 
   afterEach(async () => {

@@ -30,6 +30,8 @@ describe.skipIf(needs)('a spot notice', { meta: { needs } }, () => {
 
   beforeAll(async () => {
     world = await startWorld(options);
+    // Load balancers are left a target.
+    await world.kubelet.addNode({ name: 'spare' });
   });
 
   afterAll(async () => {

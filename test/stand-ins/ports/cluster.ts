@@ -104,6 +104,7 @@ export class FakeCluster {
       systemUUID: `uuid-${number}`,
       bootId: 'boot-1',
       ready: true,
+      readySince: undefined,
       unschedulable: false,
       taints: [],
       selected: true,

@@ -1,0 +1,132 @@
+import type { EndedInterruption, Interruption } from './interruption.ts';
+import { MAX_ENDED, type Journal, type Machine } from './journal.ts';
+import { rowFacts, type Return } from './rows.ts';
+
+/** What the Node shows of its machine now. */
+export type Sight = Machine & Readonly<{ ready: boolean; readySince: number | undefined }>;
+
+/** After this without another event a rebalance recommendation is over. */
+export const REBALANCE_LASTS_MS = 24 * 3_600_000;
+
+/**
+ * The journal without what is over by what the machine shows, or by time: the one place where an
+ * interruption ends but for news of its own. The same object where nothing is.
+ */
+export function withoutOver(journal: Journal, sight: Sight, now: number): Journal {
+  const rebooted = hasOtherBoot(journal, sight);
+  const over = new Set(
+    journal.live.filter((interruption) => isOver(interruption, journal, sight, now)),
+  );
+  const signs = signsNow(journal, sight, rebooted);
+  if (over.size === 0 && signs === journal.signs && !rebooted) return journal;
+  return {
+    ...withEnded(
+      journal,
+      journal.live
+        .filter((interruption) => over.has(interruption))
+        .map((entry) => done(entry, now)),
+    ),
+    // Noted only now: what this boot ends has ended, and an earlier one than a deadline ends nothing.
+    machine: rebooted ? { ...journal.machine, bootId: sight.bootId } : journal.machine,
+    signs,
+  };
+}
+
+/** When time alone will end something, or may; Infinity: never. */
+export function nextOverAt(journal: Journal, now: number): number {
+  return Math.min(
+    ...journal.live.map((interruption) => {
+      const { returns } = rowFacts(interruption.row);
+      if (returns.includes('day')) return interruption.time + REBALANCE_LASTS_MS;
+      const endAt = returns.includes('end-time') ? interruption.change?.endAt : undefined;
+      // Past it, the node's being Ready ends it.
+      return endAt !== undefined && endAt > now ? endAt : Infinity;
+    }),
+  );
+}
+
+/** Takes these out of the live ones, and keeps a tombstone of each. */
+export function withEnded(journal: Journal, ended: readonly EndedInterruption[]): Journal {
+  if (ended.length === 0) return journal;
+  const ids = new Set(ended.map(({ id }) => id));
+  return {
+    ...journal,
+    live: journal.live.filter(({ id }) => !ids.has(id)),
+    ended: [
+      // A scheduled change has one tombstone, which holds all that is known of it.
+      ...journal.ended.filter(({ id, change }) => change === undefined || !ids.has(id)),
+      ...ended,
+    ].slice(-MAX_ENDED),
+  };
+}
+
+function done(interruption: Interruption, now: number): EndedInterruption {
+  const { change } = interruption;
+  const doneUntil = Math.max(change?.doneUntil ?? -Infinity, change?.startAt ?? now);
+  return { ...interruption, change: change && { ...change, doneUntil }, endedAt: now };
+}
+
+function isOver(interruption: Interruption, journal: Journal, sight: Sight, now: number): boolean {
+  return rowFacts(interruption.row).returns.some((sign) =>
+    shows(sign, interruption, journal, sight, now),
+  );
+}
+
+function shows(
+  sign: Return,
+  { time, recordedAt, deadlineAt, change }: Interruption,
+  journal: Journal,
+  sight: Sight,
+  now: number,
+): boolean {
+  const { runningAt = -Infinity, aliveAt = -Infinity, leftPoolAt = -Infinity } = journal.signs;
+  switch (sign) {
+    case 'start':
+      return runningAt > time;
+    case 'start-after-deadline':
+      return runningAt > (deadlineAt ?? time);
+    case 'start-and-lease':
+      return runningAt > time && aliveAt > runningAt;
+    case 'boot':
+      return hasOtherBoot(journal, sight);
+    case 'boot-after-deadline': {
+      const fromAt = change?.startAt ?? deadlineAt ?? recordedAt;
+      if (journal.machine.bootId === '' || sight.bootId === '') return isReadyAnew(sight, fromAt);
+      return hasOtherBoot(journal, sight) && now > fromAt;
+    }
+    case 'end-time':
+      return change?.endAt !== undefined && now >= change.endAt && sight.ready;
+    case 'day':
+      return now >= time + REBALANCE_LASTS_MS;
+    case 'left-warm-pool':
+      return leftPoolAt > time;
+    default:
+      throw new Error(`unexpected sign: ${String(sign satisfies never)}`);
+  }
+}
+
+function hasOtherBoot(journal: Journal, sight: Sight): boolean {
+  return (
+    journal.machine.bootId !== '' && sight.bootId !== '' && journal.machine.bootId !== sight.bootId
+  );
+}
+
+function isReadyAnew(sight: Sight, afterAt: number): boolean {
+  return sight.ready && sight.readySince !== undefined && sight.readySince > afterAt;
+}
+
+/** What is off stays so until the machine has been started, or shows life. */
+function signsNow(journal: Journal, sight: Sight, rebooted: boolean): Journal['signs'] {
+  const { signs } = journal;
+  const { stopped, runningAt = -Infinity, aliveAt = -Infinity } = signs;
+  if (stopped === undefined) return signs;
+  const started = stopped.state === 'stopped' && runningAt > stopped.at;
+  const lives = aliveAt > stopped.at || rebooted || isReadyAnew(sight, stopped.at);
+  if (started || lives) {
+    // Against the same news once more: the machine was alive after it.
+    const outlived = lives ? Math.max(aliveAt, stopped.at + 1) : signs.aliveAt;
+    return { ...signs, aliveAt: outlived, stopped: undefined, outOfServiceByUs: false };
+  }
+  // A node is shown as Ready for a while after it died, so Ready ends no more than the taint.
+  return signs.outOfServiceByUs && sight.ready ? { ...signs, outOfServiceByUs: false } : signs;
+}

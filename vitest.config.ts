@@ -5,7 +5,14 @@ function testsIn(...folders: string[]): string[] {
 }
 
 // These start servers and tools; those start the built controller as well. All others are pure.
-const servers = testsIn('contract', 'control-plane', 'guards', 'kubernetes/api-server', 'sandbox');
+const servers = testsIn(
+  'contract',
+  'control-plane',
+  'guards',
+  'infra',
+  'kubernetes/api-server',
+  'sandbox',
+);
 const scenarios = testsIn('scenarios');
 
 const leftOver = 'test/setup/left-over-processes.ts';

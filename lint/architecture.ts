@@ -8,7 +8,7 @@ type Node = ImportNode['parent'];
 
 const root = resolve(import.meta.dirname, '..');
 
-/** What the files of one place below `src/` may import. */
+/** What the files of one place below `src/`, or of `infra/`, may import. */
 type Layer = {
   /** Layers, or single files (`plan/node.ts`), it may import from; itself is always among them. */
   readonly imports: readonly string[];
@@ -76,13 +76,20 @@ const layers: Readonly<Record<string, Layer>> = {
     packages: [],
   },
   run: { imports: ['controller', 'dry-run', ...roots], types: [], packages: ['node:*'] },
+  // Rules are made from the same table that parsers are found in.
+  infra: { imports: ['events'], types: [], packages: ['aws-cdk-lib/*', 'constructs', 'node:*'] },
   main: { imports: ['run', 'controller', ...commands, ...roots], types: [], packages: ['node:*'] },
 };
 
-/** The layer of a file, given its path from the root of the repository; undefined outside `src/`. */
+/** The layer of a file, given its path from the root of the repository; undefined outside `src/` and `infra/`. */
 function layerOf(path: string): string | undefined {
   const [top, place] = path.split(sep);
+  if (top === 'infra') return top;
   return top === 'src' ? place?.replace(/\.ts$/, '') : undefined;
+}
+
+function folderOf(layer: string): string {
+  return layer === 'infra' ? layer : `src/${layer}`;
 }
 
 function matches(name: string, patterns: readonly string[]): boolean {
@@ -98,20 +105,20 @@ function refusal(file: string, specifier: string, typesOnly: boolean): string | 
   if (from === undefined || layer === undefined) return undefined;
   if (!specifier.startsWith('.')) {
     if (matches(specifier, layer.packages)) return undefined;
-    return `src/${from} may not import the package '${specifier}'.`;
+    return `${folderOf(from)} may not import the package '${specifier}'.`;
   }
   const target = relative(root, resolve(dirname(file), specifier));
   const to = layerOf(target);
   // The version is written in one place.
   if (from === 'main' && target === 'package.json') return undefined;
-  if (to === undefined) return `src may not import '${target}': it lies outside src.`;
+  if (to === undefined) return `${folderOf(from)} may not import '${target}': it lies outside src.`;
   if (!target.endsWith('.ts')) return `'${specifier}': name the file, with its .ts extension.`;
   const places = [to, target.split(sep).slice(1).join('/')];
   if (to === from || places.some((place) => layer.imports.includes(place))) return undefined;
   if (!places.some((place) => layer.types.includes(place))) {
-    return `src/${from} may not import ${target}.`;
+    return `${folderOf(from)} may not import ${target}.`;
   }
-  return typesOnly ? undefined : `src/${from} may import only types from ${target}.`;
+  return typesOnly ? undefined : `${folderOf(from)} may import only types from ${target}.`;
 }
 
 const importWalls: Rule = {

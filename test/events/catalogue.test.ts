@@ -1,8 +1,6 @@
 import { expect, test } from 'vitest';
 import { CATALOGUE, rowOf, rowOfTransition } from '../../src/events/catalogue.ts';
 import type { EventKind } from '../../src/events/event.ts';
-import { parse } from '../../src/events/parse.ts';
-import { fixture, fixtureNames, SENT_AT } from './fixtures.ts';
 
 // A type, so that a kind without a row is an error of the compiler.
 const kinds: Readonly<Record<EventKind, true>> = {
@@ -43,42 +41,3 @@ test('the hooks, and they alone, are found by their transition', () => {
     'launch-hook',
   ]);
 });
-
-type Envelope = Readonly<{
-  source: string;
-  'detail-type': string;
-  detail: Readonly<Record<string, unknown>>;
-}>;
-
-function isEnvelope(message: unknown): message is Envelope {
-  return typeof message === 'object' && message !== null && 'detail-type' in message;
-}
-
-const envelopes = fixtureNames
-  .filter((name) => name.endsWith('.json'))
-  .map((name) => ({ name, message: JSON.parse(fixture(name)) as unknown }))
-  .filter((found): found is { name: string; message: Envelope } => isEnvelope(found.message));
-
-/** Whether the rule made of some row would send the event. */
-function isSent({ source, 'detail-type': detailType, detail }: Envelope): boolean {
-  const row = rowOf(source, detailType);
-  if (row === undefined) return false;
-  return Object.entries(row.rulePattern ?? {}).every(([field, values]) =>
-    values.some((value) => value === detail[field]),
-  );
-}
-
-/** Whether the event asks for anything; a rule cannot tell what only parsing shows. */
-function asksForSomething(name: string): boolean {
-  const parsed = parse(fixture(name), { sentAt: SENT_AT });
-  if (parsed.outcome === 'malformed') return true;
-  if (parsed.outcome === 'not-ours') return parsed.reason === 'no-instance';
-  return parsed.events.some((event) => event.kind !== 'state-change' || event.state !== 'pending');
-}
-
-test.each(envelopes)(
-  'a rule sends $name if and only if it asks for something',
-  ({ name, message }) => {
-    expect(isSent(message)).toBe(asksForSomething(name));
-  },
-);

@@ -23,6 +23,7 @@ const modules = {
   'src/options.ts': 'export const options = 1;\n',
   'src/controller.ts': 'export const run = 1;\n',
   'src/clock.ts': 'export const now = Date.now;\n',
+  'infra/queue.ts': 'export const queue = 1;\n',
   'test/setup/tool.ts': 'export const tool = 1;\n',
 };
 
@@ -57,6 +58,10 @@ const refusedImports: readonly [file: string, source: string][] = [
     'src/drain/d.ts',
     "import { api } from './../drain/../kubernetes/api.ts';\nexport const x = api;",
   ],
+  ['infra/a.ts', "import { merge } from '../src/plan/merge.ts';\nexport const x = merge;"],
+  ['infra/b.ts', "import { App } from 'aws-cdk-lib';\nexport const x = App;"],
+  ['infra/c.ts', "import { tool } from '../test/setup/tool.ts';\nexport const x = tool;"],
+  ['src/aws/infra.ts', "import { queue } from '../../infra/queue.ts';\nexport const x = queue;"],
   ['src/aws/a.ts', "import { receive } from '../intake/queue.ts';\nexport const x = receive;"],
   ['src/aws/b.ts', "import { merge } from '../plan/merge.ts';\nexport const x = merge;"],
   ['src/aws/c.ts', "import { api } from '../kubernetes/api.ts';\nexport const x = api;"],
@@ -82,6 +87,8 @@ const refusedImports: readonly [file: string, source: string][] = [
 ];
 
 const allowedImports: readonly [file: string, source: string][] = [
+  ['infra/d.ts', "import { kinds } from '../src/events/event.ts';\nexport const x = kinds;"],
+  ['infra/e.ts', "import { App } from 'aws-cdk-lib/core';\nexport const x = App;"],
   [
     'src/events/ok.ts',
     "import { z } from 'zod';\nimport { kinds } from './event.ts';\nexport const x = [z, kinds];",

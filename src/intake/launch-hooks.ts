@@ -65,19 +65,14 @@ export class LaunchHooks {
       return { end: 'over', outcome: 'hook-not-ours' };
     }
     const [node, other] = nodes.byInstance(event.instanceId);
-    // Of two that claim the instance, one will go.
-    const isAmbiguous = other !== undefined;
-    if (node !== undefined && !isAmbiguous) {
+    if (node !== undefined && other === undefined) {
       if (!node.selected) return { end: 'over', outcome: 'not-selected' };
       if (isLeftToOwner('launch-hook', node, this.policy)) {
         return { end: 'over', outcome: 'left-to-owner' };
       }
     }
-    const mayGoOn =
-      event.destination === 'WarmPool'
-        ? node !== undefined || this.policy.completeUnknownHooks
-        : node?.ready === true;
-    const reason = mayGoOn && !isAmbiguous ? await this.complete(event, signal) : 'not Ready';
+    const isDue = this.isDue(event);
+    const reason = isDue ? await this.complete(event, signal) : 'not Ready';
     if (reason === undefined) return { end: 'over', outcome: 'hook-completed' };
     const expiresAt = await this.expiryOf(event, signal);
     const now = clock.now();
@@ -91,8 +86,18 @@ export class LaunchHooks {
       });
       return { end: 'over', outcome: 'hook-expired' };
     }
-    const againMs = mayGoOn ? this.retryMs(event) : LOOK_AGAIN_MS;
+    // While its timeout was asked for.
+    if (!isDue && this.isDue(event)) return this.judge(event, signal);
+    const againMs = isDue ? this.retryMs(event) : LOOK_AGAIN_MS;
     return { end: 'held', event, againAt: Math.min(now + againMs, expiresAt) };
+  }
+
+  private isDue({ instanceId, destination }: LaunchHook): boolean {
+    const [node, other] = this.ports.nodes.byInstance(instanceId);
+    // Of two that claim the instance, one will go.
+    if (other !== undefined) return false;
+    if (destination !== 'WarmPool') return node?.ready === true;
+    return node !== undefined || this.policy.completeUnknownHooks;
   }
 
   /** Why it was not accepted; undefined: it was, or the action is over. */

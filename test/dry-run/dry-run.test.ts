@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startController } from '../../src/controller.ts';
 import { withoutEffect } from '../../src/dry-run.ts';
+import { EVERY_KIND } from '../harness/every-kind.ts';
 import * as messages from '../harness/messages.ts';
 import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
@@ -37,62 +38,14 @@ async function start() {
 }
 
 const instanceId = instanceIdOf(1);
-const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
-const change = { instanceIds: [instanceId] };
-
-type At = Readonly<{ time: number }>;
-
-const TABLE: readonly { name: string; message: (at: At) => unknown }[] = [
-  ...(['terminate', 'stop', 'hibernate'] as const).map((action) => ({
-    name: `a spot interruption (${action})`,
-    message: (at: At) => messages.spotNotice({ instanceId, action, ...at }),
-  })),
-  {
-    name: 'a rebalance recommendation',
-    message: (at) => messages.rebalance({ instanceId, ...at }),
-  },
-  {
-    name: 'the interruption of a capacity reservation',
-    message: (at) => messages.capacityReservationInterruption({ instanceId, ...at }),
-  },
-  {
-    name: 'the end of a capacity block',
-    message: (at) =>
-      messages.capacityBlockExpiry({ reservationId: 'cr-1', endTime: at.time + 2_400_000, ...at }),
-  },
-  ...[
-    'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
-    'AWS_EC2_PERSISTENT_INSTANCE_RETIREMENT_SCHEDULED',
-    'AWS_EC2_INSTANCE_NETWORK_MAINTENANCE_SCHEDULED',
-  ].map((eventTypeCode) => ({
-    name: `a scheduled change (${eventTypeCode})`,
-    message: ({ time }: At) =>
-      messages.scheduledChange({ ...change, eventTypeCode, startTime: time + 600_000, time }),
-  })),
-  { name: 'a terminate hook', message: (at) => messages.terminateHook({ ...hook, ...at }) },
-  { name: 'a terminate hook, direct', message: (at) => messages.directHook({ ...hook, ...at }) },
-  { name: 'a launch hook', message: (at) => messages.launchHook({ ...hook, ...at }) },
-  ...(['stopping', 'shutting-down', 'stopped', 'terminated', 'running'] as const).map((state) => ({
-    name: `state ${state}`,
-    message: (at: At) => messages.stateChange({ instanceId, state, ...at }),
-  })),
-  {
-    name: 'a terminate hook of an instance without a node',
-    message: (at) => messages.terminateHook({ ...hook, instanceId: instanceIdOf(7), ...at }),
-  },
-  {
-    name: 'an event of another account',
-    message: (at) => messages.spotNotice({ instanceId, account: '999999999999', ...at }),
-  },
-  { name: 'a test notification', message: () => messages.testNotification('workers') },
-  { name: 'rubbish', message: () => '{' },
-];
+const hook = { group: 'workers', hook: 'drain', token: `token-${instanceId}`, instanceId };
+const about = { instanceId, reservationId: 'cr-1', group: 'workers' };
 
 describe('a dry run', () => {
-  test.each(TABLE)('of $name changes nothing', async ({ message }) => {
+  test.each(EVERY_KIND)('of $name changes nothing', async ({ message }) => {
     const { sqs, cluster, autoScaling, store, pods, hooks, clock } = await start();
     autoScaling.begin(hook, 300);
-    const id = sqs.send(message({ time: clock.now() }));
+    const id = sqs.send(message({ ...about, time: clock.now() }));
     await clock.advance(400_000);
     expect(sqs.ids).toEqual([id]);
     expect(new Set(sqs.eventsOf(id).map(({ type }) => type))).toEqual(new Set(['received']));
@@ -102,6 +55,17 @@ describe('a dry run', () => {
     expect(completions.count + heartbeats.count + replacements.count).toBe(0);
     expect(cluster.node('node-1')).toMatchObject({ journal: undefined, taints: [] });
     expect(cluster.acts).toEqual([]);
+  });
+
+  test('of a terminate hook of an instance without a node changes nothing', async () => {
+    const { sqs, hooks, clock } = await start();
+    const id = sqs.send(
+      messages.terminateHook({ ...hook, instanceId: instanceIdOf(7), time: clock.now() }),
+    );
+    await clock.advance(400_000);
+    expect(sqs.ids).toEqual([id]);
+    expect(new Set(sqs.eventsOf(id).map(({ type }) => type))).toEqual(new Set(['received']));
+    expect(hooks.completions.count).toBe(0);
   });
 
   test('tells all that would be done, and that it is not', async () => {

@@ -34,6 +34,16 @@ describe('a launch hook', () => {
     expect(sqs.ids).toEqual([]);
   });
 
+  test('is completed although its node came while its timeout was asked for', async () => {
+    const { launch, hooks, autoScaling, cluster, clock } = start();
+    hooks.descriptions.extraMs = 2000;
+    launch({ number: 2 });
+    await clock.advance(1000);
+    cluster.addNode('node-2');
+    await clock.advance(1500);
+    expect(autoScaling.completedAt('launch-2')).toBeDefined();
+  });
+
   test('is hidden for a minute, again at half, and received once', async () => {
     const { launch, sqs, clock } = start();
     const id = launch({ number: 2 });

@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { getNode, podNamesOn } from '../harness/cluster.ts';
+import { eventually } from '../harness/eventually.ts';
+import { interruptionKey, marksOf, untilSettled } from '../harness/marks.ts';
+import { launchHook, rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
+import { untilDeleted } from '../harness/queued.ts';
+import { removalsOf } from '../harness/requests.ts';
+import { leastRights } from '../harness/rules.ts';
+import { runController } from '../harness/running.ts';
+import { createPod, untilRunning } from '../harness/workloads.ts';
+import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { instanceId } from '../stand-ins/kubelet.ts';
+
+const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
+const needs = worldSkipReason(options);
+
+const empty = { visible: 0, inFlight: 0, delayed: 0 };
+
+// What the end-to-end suite of aws-node-termination-handler shows of it in queue mode. The dry run is
+// in dry-run.test.ts.
+describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () => {
+  let world: World;
+
+  beforeAll(async () => {
+    world = await startWorld(options);
+  });
+
+  afterAll(async () => {
+    await world.stop();
+  });
+
+  async function addNode(name: string, exitsAfterSeconds = 0.3) {
+    const instance = instanceId();
+    await world.kubelet.addNode({ name, instanceId: instance });
+    const pod = `${name}-pod`;
+    const behaviour = { exitsAfterSeconds };
+    const created = await createPod(world.api, {
+      name: pod,
+      node: name,
+      graceSeconds: 60,
+      behaviour,
+    });
+    await untilRunning(world.kubelet, [created]);
+    return { instance, pod };
+  }
+
+  function begin(group: string, instance: string, timeoutSeconds: number) {
+    world.autoScaling.addHook({ group, hook: 'hook', heartbeatTimeoutSeconds: timeoutSeconds });
+    return world.autoScaling.beginAction({ group, hook: 'hook', instanceId: instance });
+  }
+
+  it.each([
+    { name: 'spot-interruption', message: spotNotice },
+    { name: 'rebalance', message: rebalance },
+  ])('$name: drains, taints, and empties the queue', async ({ name, message }) => {
+    const { instance } = await addNode(name);
+    const { queue } = await runController(world);
+
+    await queue.send(message({ instanceId: instance }));
+    await untilSettled(world.api, name);
+
+    expect(await podNamesOn(world.api, name)).toEqual([]);
+    expect(marksOf(await getNode(world.api, name))).toMatchObject({
+      cordoned: true,
+      taints: [{ key: interruptionKey, value: name, effect: 'NoSchedule' }],
+    });
+    expect(await queue.counts()).toEqual(empty);
+  });
+
+  it('unknown instance: the queue empties when its grace is over', async () => {
+    const { queue } = await runController(world, { UNKNOWN_INSTANCE_GRACE_SECONDS: '2' });
+
+    await untilDeleted(queue, [await queue.send(spotNotice({ instanceId: instanceId() }))]);
+
+    expect(await queue.counts()).toEqual(empty);
+  });
+
+  it('terminate hook: cordons, evicts, and completes', async () => {
+    const { instance, pod } = await addNode('hooked');
+    const { queue } = await runController(world);
+    const action = begin('hooked', instance, 300);
+
+    await queue.send(terminateHook({ ...action }));
+    await untilSettled(world.api, 'hooked');
+
+    expect(marksOf(await getNode(world.api, 'hooked')).cordoned).toBe(true);
+    expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction', status: 201 }]);
+    expect(action.result).toBe('CONTINUE');
+  });
+
+  it('heartbeats: at half the timeout, three of them until the window is outlasted', async () => {
+    const { instance } = await addNode('beating', 27);
+    const { queue } = await runController(world, {
+      TERMINATE_HOOK_DRAIN_SECONDS: '36',
+      DEADLINE_MARGIN_SECONDS: '0',
+    });
+    const action = begin('beating', instance, 14);
+
+    await queue.send(terminateHook({ ...action }));
+    await eventually(() => action.completedAt !== undefined, { timeoutMs: 60_000 });
+
+    const beats = world.autoScaling
+      .calls('RecordLifecycleActionHeartbeat')
+      .filter(({ parameters }) => parameters['InstanceId'] === instance);
+    // At 7 s and 14 s the action would end before the window; at 21 s it lives until 35 s, at 28 s longer.
+    expect(beats.length).toBeGreaterThanOrEqual(3);
+    expect(beats.every(({ status }) => status === 200)).toBe(true);
+    const gaps = beats.slice(1).map(({ at }, i) => at - (beats[i]?.at ?? 0));
+    for (const gap of gaps) expect(gap).toBeGreaterThanOrEqual(6900);
+    expect(action.result).toBe('CONTINUE');
+  });
+
+  it('launch hook: completes when the node is Ready', async () => {
+    const { instance } = await addNode('launched');
+    const { queue } = await runController(world);
+    world.autoScaling.addHook({
+      group: 'launched',
+      hook: 'join',
+      transition: 'autoscaling:EC2_INSTANCE_LAUNCHING',
+    });
+    const action = world.autoScaling.beginAction({
+      group: 'launched',
+      hook: 'join',
+      instanceId: instance,
+    });
+
+    await untilDeleted(queue, [await queue.send(launchHook({ ...action }))]);
+
+    expect(action.result).toBe('CONTINUE');
+  });
+
+  it('cordon only: evicts nothing', async () => {
+    const { instance, pod } = await addNode('cordoned');
+    const { queue } = await runController(world, { SPOT_INTERRUPTION_ACTION: 'cordon' });
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    await untilSettled(world.api, 'cordoned');
+
+    expect(marksOf(await getNode(world.api, 'cordoned')).cordoned).toBe(true);
+    expect(await podNamesOn(world.api, 'cordoned')).toEqual([pod]);
+    expect(await removalsOf(world, { name: pod })).toEqual([]);
+  });
+
+  it('rebalance cordons only, and a later interruption drains', async () => {
+    const { instance, pod } = await addNode('cordoned-first');
+    const { queue } = await runController(world, { REBALANCE_ACTION: 'cordon' });
+
+    await queue.send(rebalance({ instanceId: instance }));
+    await untilSettled(world.api, 'cordoned-first');
+    const before = await podNamesOn(world.api, 'cordoned-first');
+    await queue.send(spotNotice({ instanceId: instance }));
+    await eventually(async () => (await podNamesOn(world.api, 'cordoned-first')).length === 0);
+
+    expect(before).toEqual([pod]);
+    expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction' }]);
+  });
+});

@@ -1,0 +1,364 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { podNamesOn, getNode } from '../harness/cluster.ts';
+import { eventually } from '../harness/eventually.ts';
+import { interruptionKey, marksOf, noMarks, untilSettled } from '../harness/marks.ts';
+import {
+  capacityBlockExpiry,
+  capacityReservationInterruption,
+  rebalance,
+  spotNotice,
+  terminateHook,
+} from '../harness/messages.ts';
+import { untilDeleted } from '../harness/queued.ts';
+import { removalsOf } from '../harness/requests.ts';
+import { leastRights } from '../harness/rules.ts';
+import { runController } from '../harness/running.ts';
+import { createPod, untilRunning } from '../harness/workloads.ts';
+import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { instanceId, type NodeSpec } from '../stand-ins/kubelet.ts';
+
+const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
+const needs = worldSkipReason(options);
+
+const exitsSoon = { exitsAfterSeconds: 0.3 };
+
+describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
+  let world: World;
+
+  beforeAll(async () => {
+    world = await startWorld(options);
+  });
+
+  afterAll(async () => {
+    await world.stop();
+  });
+
+  /** A node with a running pod, which leaves as soon as it is told to. */
+  async function addNode(name: string, spec: Partial<NodeSpec> = {}) {
+    const instance = instanceId();
+    await world.kubelet.addNode({ ...spec, name, instanceId: instance });
+    const pod = `${name}-pod`;
+    const created = await createPod(world.api, { name: pod, node: name, behaviour: exitsSoon });
+    await untilRunning(world.kubelet, [created]);
+    return { instance, pod };
+  }
+
+  async function marks(name: string) {
+    return marksOf(await getNode(world.api, name));
+  }
+
+  /** Judged by something that comes later, on another node. */
+  async function expectUntouched(name: string, pod: string) {
+    expect(await marks(name)).toEqual(noMarks);
+    expect(await podNamesOn(world.api, name)).toEqual([pod]);
+    expect(await removalsOf(world, { name: pod })).toEqual([]);
+  }
+
+  describe('by its actions', () => {
+    it.each([
+      {
+        action: 'cordon',
+        expected: {
+          cordoned: true,
+          label: 'rebalance',
+          loadBalancerLabel: 'true',
+          taints: [{ key: interruptionKey, value: 'rebalance', effect: 'NoSchedule' }],
+        },
+      },
+      {
+        action: 'prefer-no-schedule',
+        expected: {
+          cordoned: false,
+          label: undefined,
+          loadBalancerLabel: undefined,
+          taints: [{ key: interruptionKey, value: 'rebalance', effect: 'PreferNoSchedule' }],
+        },
+      },
+    ])('$action marks as it says and evicts nothing', async ({ action, expected }) => {
+      const name = `action-${action}`;
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, { REBALANCE_ACTION: action });
+
+      await untilDeleted(queue, [await queue.send(rebalance({ instanceId: instance }))]);
+      await untilSettled(world.api, name);
+
+      expect(await marks(name)).toMatchObject(expected);
+      expect(await podNamesOn(world.api, name)).toEqual([pod]);
+      expect(await removalsOf(world, { name: pod })).toEqual([]);
+    });
+
+    it('ignore does nothing, completes nothing, and deletes the message', async () => {
+      const name = 'action-ignore';
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, {
+        REBALANCE_ACTION: 'ignore',
+        TERMINATE_HOOK_ACTION: 'ignore',
+      });
+      world.autoScaling.addHook({ group: name, hook: 'drain' });
+      const hook = world.autoScaling.beginAction({
+        group: name,
+        hook: 'drain',
+        instanceId: instance,
+      });
+
+      const ids = await queue.sendMany([
+        rebalance({ instanceId: instance }),
+        terminateHook({ ...hook }),
+      ]);
+      await untilDeleted(queue, ids);
+
+      await expectUntouched(name, pod);
+      expect(hook.completedAt).toBeUndefined();
+    });
+
+    it('cordon completes a terminate hook that is ours, and the pod stays', async () => {
+      const name = 'action-cordon-hook';
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, { TERMINATE_HOOK_ACTION: 'cordon' });
+      world.autoScaling.addHook({ group: name, hook: 'drain' });
+      const hook = world.autoScaling.beginAction({
+        group: name,
+        hook: 'drain',
+        instanceId: instance,
+      });
+
+      await queue.send(terminateHook({ ...hook }));
+      await untilSettled(world.api, name);
+
+      expect(hook.result).toBe('CONTINUE');
+      expect(await podNamesOn(world.api, name)).toEqual([pod]);
+    });
+
+    it('the strongest of what lives on the node wins', async () => {
+      const name = 'action-strongest';
+      const { instance } = await addNode(name);
+      const { queue } = await runController(world, { REBALANCE_ACTION: 'prefer-no-schedule' });
+
+      await queue.send(rebalance({ instanceId: instance }));
+      await untilSettled(world.api, name);
+      await queue.send(spotNotice({ instanceId: instance }));
+      await eventually(async () => (await podNamesOn(world.api, name)).length === 0);
+      const journal = await untilSettled(world.api, name);
+
+      expect(journal.interruptions.map(({ kind }) => kind)).toEqual([
+        'rebalance',
+        'spot-interruption',
+      ]);
+      expect(await marks(name)).toMatchObject({
+        cordoned: true,
+        label: 'spot-interruption',
+        taints: [{ value: 'spot-interruption', effect: 'NoSchedule' }],
+      });
+    });
+  });
+
+  describe('by its scope', () => {
+    it('NODE_SELECTOR leaves other nodes alone', async () => {
+      const inside = await addNode('selected', { labels: { pool: 'spot' } });
+      const outside = await addNode('not-selected', { labels: { pool: 'system' } });
+      const { queue } = await runController(world, { NODE_SELECTOR: 'pool in (spot)' });
+
+      const ids = await queue.sendMany(
+        [outside, inside].map(({ instance }) => spotNotice({ instanceId: instance })),
+      );
+      await untilDeleted(queue, ids);
+      await untilSettled(world.api, 'selected');
+
+      expect(await podNamesOn(world.api, 'selected')).toEqual([]);
+      await expectUntouched('not-selected', outside.pod);
+    });
+
+    it.each([
+      { setting: 'assist', rebalanced: false, interrupted: true },
+      { setting: 'handle', rebalanced: true, interrupted: true },
+      { setting: 'ignore', rebalanced: false, interrupted: false },
+    ])('MANAGED_NODES=$setting', async ({ setting, rebalanced, interrupted }) => {
+      const { queue } = await runController(world, { MANAGED_NODES: setting });
+      const nodes = [
+        {
+          name: `managed-${setting}-karpenter`,
+          labels: { 'karpenter.sh/nodepool': 'default' },
+          message: rebalance,
+          drains: rebalanced,
+        },
+        {
+          name: `managed-${setting}-eks`,
+          labels: { 'eks.amazonaws.com/nodegroup': 'workers' },
+          message: spotNotice,
+          drains: interrupted,
+        },
+      ];
+      for (const { name, labels, message, drains } of nodes) {
+        const { instance, pod } = await addNode(name, { labels });
+        await untilDeleted(queue, [await queue.send(message({ instanceId: instance }))]);
+        if (drains) await untilSettled(world.api, name);
+        else await expectUntouched(name, pod);
+        expect(await podNamesOn(world.api, name)).toEqual(drains ? [] : [pod]);
+      }
+    });
+
+    it.each([
+      { accounts: '123456789012', drains: false },
+      { accounts: '123456789012,999999999999', drains: true },
+      { accounts: '*', drains: true },
+    ])("EVENT_ACCOUNTS=$accounts: another account's notice", async ({ accounts, drains }) => {
+      const name = `accounts-${accounts.replaceAll(/\W+/g, '-')}${accounts === '*' ? 'any' : ''}`;
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, { EVENT_ACCOUNTS: accounts });
+
+      const notice = spotNotice({ instanceId: instance, account: '999999999999' });
+      await untilDeleted(queue, [await queue.send(notice)]);
+
+      if (drains) await untilSettled(world.api, name);
+      else await expectUntouched(name, pod);
+      expect(await podNamesOn(world.api, name)).toEqual(drains ? [] : [pod]);
+    });
+  });
+
+  describe('of capacity', () => {
+    it('a reservation is given until the time that its event names', async () => {
+      const { instance } = await addNode('reserved');
+      const { queue } = await runController(world);
+      const terminationTime = Date.now() + 300_000;
+
+      await queue.send(capacityReservationInterruption({ instanceId: instance, terminationTime }));
+      const journal = await untilSettled(world.api, 'reserved');
+
+      const [interruption] = journal.interruptions;
+      expect(interruption?.kind).toBe('capacity-reservation');
+      const deadlineAt = Date.parse(interruption?.deadlineAt ?? '');
+      expect(Math.floor(deadlineAt / 1000)).toBe(Math.floor(terminationTime / 1000));
+      expect(await podNamesOn(world.api, 'reserved')).toEqual([]);
+    });
+
+    it.each([
+      { label: 'karpenter.k8s.aws/capacity-reservation-id', env: {} },
+      {
+        label: 'example.com/reservation',
+        env: { CAPACITY_RESERVATION_LABEL: 'example.com/reservation' },
+      },
+    ])(
+      'the end of a block drains the nodes whose label $label names it',
+      async ({ label, env }) => {
+        const prefix = label.split('/')[0]?.replaceAll('.', '-') ?? '';
+        const reservationId = `cr-${randomBytes(8).toString('hex')}`;
+        const inBlock = { labels: { [label]: reservationId } };
+        await addNode(`${prefix}-1`, inBlock);
+        await addNode(`${prefix}-2`, inBlock);
+        const other = await addNode(`${prefix}-other`, { labels: { [label]: 'cr-0ther' } });
+        const { queue } = await runController(world, env);
+        const message = capacityBlockExpiry({ reservationId, endTime: Date.now() + 2_400_000 });
+
+        await untilDeleted(queue, [await queue.send(message)]);
+
+        for (const name of [`${prefix}-1`, `${prefix}-2`]) {
+          const journal = await untilSettled(world.api, name);
+          expect(journal.interruptions).toMatchObject([
+            {
+              kind: 'capacity-reservation',
+              deadlineAt: new Date(Date.parse(message.time) + 600_000).toISOString(),
+            },
+          ]);
+          expect(await podNamesOn(world.api, name)).toEqual([]);
+        }
+        await expectUntouched(`${prefix}-other`, other.pod);
+      },
+    );
+  });
+
+  describe('of a drain', () => {
+    it('POD_GRACE_SECONDS shortens graces, and lengthens none', async () => {
+      const { instance } = await addNode('grace');
+      const bound = { node: 'grace', behaviour: exitsSoon };
+      const long = await createPod(world.api, { ...bound, name: 'grace-long', graceSeconds: 60 });
+      const short = await createPod(world.api, { ...bound, name: 'grace-short', graceSeconds: 3 });
+      await untilRunning(world.kubelet, [long, short]);
+      const { queue } = await runController(world, { POD_GRACE_SECONDS: '7' });
+
+      await queue.send(spotNotice({ instanceId: instance }));
+      await untilSettled(world.api, 'grace');
+
+      expect(await removalsOf(world, { name: 'grace-long' })).toMatchObject([{ graceSeconds: 7 }]);
+      expect(await removalsOf(world, { name: 'grace-short' })).toMatchObject([{ graceSeconds: 3 }]);
+    });
+
+    it('LOAD_BALANCER_DRAIN_SECONDS keeps the hook between the last pod and its completion', async () => {
+      const name = 'balanced';
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, { LOAD_BALANCER_DRAIN_SECONDS: '4' });
+      world.autoScaling.addHook({ group: name, hook: 'drain' });
+      const hook = world.autoScaling.beginAction({
+        group: name,
+        hook: 'drain',
+        instanceId: instance,
+      });
+
+      await queue.send(terminateHook({ ...hook }));
+      await untilSettled(world.api, name);
+
+      const { goneAt = Infinity } = world.kubelet.record(pod);
+      expect((hook.completedAt ?? 0) - goneAt).toBeGreaterThanOrEqual(3900);
+    });
+
+    it('EXCLUDE_FROM_LOAD_BALANCERS=false sets no label', async () => {
+      const { instance } = await addNode('unbalanced');
+      const { queue } = await runController(world, { EXCLUDE_FROM_LOAD_BALANCERS: 'false' });
+
+      await queue.send(spotNotice({ instanceId: instance }));
+      await untilSettled(world.api, 'unbalanced');
+
+      expect(await marks('unbalanced')).toMatchObject({
+        cordoned: true,
+        loadBalancerLabel: undefined,
+      });
+    });
+
+    it("the operator's brake holds up evictions until it is taken away", async () => {
+      const hold = 'node-termination-controller/hold';
+      const { instance, pod } = await addNode('held', { annotations: { [hold]: '' } });
+      const { controller, queue } = await runController(world);
+
+      await untilDeleted(queue, [await queue.send(spotNotice({ instanceId: instance }))]);
+      await controller.waitForLog('held by an operator');
+      const held = await marks('held');
+      const before = await removalsOf(world, { name: pod });
+      await world.api.patch('/api/v1/nodes/held', { metadata: { annotations: { [hold]: null } } });
+      await untilSettled(world.api, 'held');
+
+      expect(held).toMatchObject({ cordoned: true, journal: { state: 'draining' } });
+      expect(before).toEqual([]);
+      expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction' }]);
+      expect(controller.logged('released by an operator')).toHaveLength(1);
+    });
+
+    it('AFTER_VOLUNTARY_DRAIN=replace terminates the empty instance and keeps the capacity', async () => {
+      const name = 'replaced';
+      const { instance, pod } = await addNode(name);
+      world.autoScaling.addInstance(name, instance);
+      const { queue } = await runController(world, { AFTER_VOLUNTARY_DRAIN: 'replace' });
+
+      await queue.send(rebalance({ instanceId: instance }));
+      await untilSettled(world.api, name);
+
+      expect(world.autoScaling.terminated()).toContain(instance);
+      const calls = world.autoScaling
+        .calls('TerminateInstanceInAutoScalingGroup')
+        .filter(({ parameters }) => parameters['InstanceId'] === instance);
+      expect(calls).toMatchObject([{ parameters: { ShouldDecrementDesiredCapacity: 'false' } }]);
+      expect(calls[0]?.at).toBeGreaterThanOrEqual(world.kubelet.record(pod).goneAt ?? Infinity);
+    });
+
+    it('AFTER_VOLUNTARY_DRAIN=replace leaves alone what was drained in an emergency', async () => {
+      const name = 'not-replaced';
+      const { instance } = await addNode(name);
+      world.autoScaling.addInstance(name, instance);
+      const { queue } = await runController(world, { AFTER_VOLUNTARY_DRAIN: 'replace' });
+
+      await queue.send(spotNotice({ instanceId: instance }));
+      await untilSettled(world.api, name);
+
+      expect(world.autoScaling.terminated()).not.toContain(instance);
+    });
+  });
+});

@@ -199,7 +199,7 @@ export class NodeDrain {
         await this.keeper.completeAll(
           () => this.journal,
           () => this.windowEnd(),
-          () => this.nodeIsGone || this.machineIsOff() || this.plan?.action === action,
+          () => this.nodeIsGone || this.isOverForPods() || this.plan?.action === action,
         );
         if (signal.aborted) return 'stopped';
         // What calls for more, or for less, came meanwhile.
@@ -217,7 +217,12 @@ export class NodeDrain {
   }
 
   private hasEnded(): boolean {
-    return this.stopping.signal.aborted || this.nodeIsGone || this.machineIsOff();
+    return this.stopping.signal.aborted || this.nodeIsGone || this.isOverForPods();
+  }
+
+  /** Its machine is off, or is back: what is left are the hooks. */
+  private isOverForPods(): boolean {
+    return this.machineIsOff() || this.journal.state === 'settled';
   }
 
   /** Its pods are dead already: nothing is evicted or waited for, and its hooks are completed. */
@@ -849,6 +854,7 @@ export class NodeDrain {
       this.tellEnd('machine off');
       return true;
     }
+    if (this.isOverForPods()) return true;
     // One that came in the last moment.
     if (this.hooksLeft()) return false;
     // With pods left the window is over, and so may be the machine: watched until one of them goes.

@@ -97,7 +97,8 @@ export function markWrite(
     journal = folded.journal;
     verdicts.push(folded.verdict);
   }
-  if (journal !== undefined && saysSomething(journal)) {
+  const isBorne = before !== undefined && read.outcome === 'read';
+  if (journal !== undefined && (isBorne || saysSomething(journal))) {
     const known = { ...journal, machine: recordedMachine(journal, sight) };
     const served = withOutOfService(target, before, known);
     const marked = withMarks(served.node, served.journal, policy, mayExclude);
@@ -115,11 +116,13 @@ export function markWrite(
   return { patch, journal, verdicts, found };
 }
 
+/** Of a Node without a journal: what would only say that nothing is known is not written. */
 function saysSomething({ live, ended, signs }: Journal): boolean {
   return (
     live.length + ended.length > 0 ||
     signs.runningAt !== undefined ||
     signs.leftPoolAt !== undefined ||
+    signs.aliveAt !== undefined ||
     signs.stopped !== undefined
   );
 }

@@ -10,7 +10,7 @@ import {
   type JournalState,
   type MachineSigns,
 } from './journal.ts';
-import { withEnded, withoutOver, type Sight } from './over.ts';
+import { isReturning, withEnded, withoutOver, type Sight } from './over.ts';
 import type { Policy } from './policy.ts';
 import { isEmergency } from './rows.ts';
 
@@ -151,6 +151,9 @@ function stateAfter(before: Journal | undefined, after: Journal, policy: Policy)
   if (after.live.length === 0) return 'undone';
   const calling = callersOf(after, policy);
   if (calling.length === 0) return 'waiting';
+  if (after.live.every((entry) => isReturning(entry, after.signs) || !isCalling(entry, policy))) {
+    return 'settled';
+  }
   const known = new Set(before === undefined ? [] : callersOf(before, policy));
   const isSettled = after.state === 'settled' && calling.every((id) => known.has(id));
   return isSettled ? 'settled' : 'draining';

@@ -1,5 +1,5 @@
 import type { EndedInterruption, Interruption } from './interruption.ts';
-import { MAX_ENDED, type Journal, type Machine } from './journal.ts';
+import { MAX_ENDED, type Journal, type Machine, type MachineSigns } from './journal.ts';
 import { rowFacts, type Return } from './rows.ts';
 
 /** What the Node shows of its machine now. */
@@ -30,6 +30,14 @@ export function withoutOver(journal: Journal, sight: Sight, now: number): Journa
     machine: rebooted ? { ...journal.machine, bootId: sight.bootId } : journal.machine,
     signs,
   };
+}
+
+/**
+ * Whether the machine was started and only its kubelet has yet to show life: its marks stay until
+ * then, but what runs on it now is not evicted.
+ */
+export function isReturning({ row, time }: Interruption, { runningAt }: MachineSigns): boolean {
+  return rowFacts(row).returns.includes('start-and-lease') && (runningAt ?? -Infinity) > time;
 }
 
 /** When time alone will end something, or may; Infinity: never. */
@@ -74,11 +82,12 @@ function isOver(interruption: Interruption, journal: Journal, sight: Sight, now:
 
 function shows(
   sign: Return,
-  { time, recordedAt, deadlineAt, change }: Interruption,
+  interruption: Interruption,
   journal: Journal,
   sight: Sight,
   now: number,
 ): boolean {
+  const { time, recordedAt, deadlineAt, change } = interruption;
   const { runningAt = -Infinity, aliveAt = -Infinity, leftPoolAt = -Infinity } = journal.signs;
   switch (sign) {
     case 'start':
@@ -86,7 +95,7 @@ function shows(
     case 'start-after-deadline':
       return runningAt > (deadlineAt ?? time);
     case 'start-and-lease':
-      return runningAt > time && aliveAt > runningAt;
+      return isReturning(interruption, journal.signs) && aliveAt > runningAt;
     case 'boot':
       return hasOtherBoot(journal, sight);
     case 'boot-after-deadline': {

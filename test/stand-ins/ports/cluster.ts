@@ -173,6 +173,11 @@ export class FakeCluster {
     this.lastRenewals.set(name, this.clock.now());
   }
 
+  /** The machine is on again. */
+  startKubelet(name: string): void {
+    this.lastRenewals.delete(name);
+  }
+
   /** When the kubelet renewed its Lease; undefined: it never did. */
   leaseRenewedAt(name: string): number | undefined {
     if (!this.nodes.has(name)) return undefined;

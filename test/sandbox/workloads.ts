@@ -1,4 +1,5 @@
-import { createBudget } from '../harness/workloads.ts';
+import { eventually } from '../harness/eventually.ts';
+import { budgetStatus, createBudget } from '../harness/workloads.ts';
 import type { PodBehaviour } from '../stand-ins/kubelet.ts';
 import type { Chance } from './chance.ts';
 import type { SandboxCluster } from './cluster.ts';
@@ -59,21 +60,20 @@ export function workloadsFor(nodes: number, chance: Chance): readonly Workload[]
   ];
 }
 
-/** Makes them all, and the budget of `checkout`. */
-export async function createWorkloads(
-  cluster: SandboxCluster,
-  workloads: readonly Workload[],
-): Promise<void> {
-  for (const workload of workloads) await createWorkload(cluster, workload);
-  await createBudget(cluster.api, {
+/** Returns when it allows one disruption. */
+export async function createCheckoutBudget({ api, namespace }: SandboxCluster): Promise<void> {
+  await createBudget(api, {
     name: 'checkout',
-    namespace: cluster.namespace,
+    namespace,
     matchLabels: { app: 'checkout' },
     maxUnavailable: 1,
   });
+  await eventually(
+    async () => (await budgetStatus(api, 'checkout', namespace))?.disruptionsAllowed === 1,
+  );
 }
 
-async function createWorkload(cluster: SandboxCluster, workload: Workload): Promise<void> {
+export async function createWorkload(cluster: SandboxCluster, workload: Workload): Promise<void> {
   const { app, kind, replicas, graceSeconds } = workload;
   const { api, namespace, label } = cluster;
   const labels = { app, [label.key]: label.value };

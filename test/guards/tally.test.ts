@@ -52,6 +52,19 @@ test('tells why each skipped test was skipped', () => {
   expect(status).toBe(0);
 });
 
+test('counts what a file skips for one reason, rather than to name it all', () => {
+  const { output } = runTests({
+    ...passing,
+    'test/plan/many.test.ts': `${imports}
+      describe.skip('m', { meta: { needs: 'kubectl: set Y' } }, () => {
+        test.each([1, 2, 3, 4])('%d', () => {});
+      });`,
+  });
+  expect(output).toContain(
+    'skipped, needs kubectl: set Y:\n  test/plan/many.test.ts, 4 tests (unit)\n',
+  );
+});
+
 test('with NTC_REQUIRE_ALL=1 a skipped test is a failure', () => {
   const { status, lastLine } = runTests({ ...passing, ...skipping }, { NTC_REQUIRE_ALL: '1' });
   expect(lastLine).toBe('2 passed, 4 failed');

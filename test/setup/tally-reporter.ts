@@ -42,11 +42,18 @@ export default class TallyReporter implements Reporter {
   }
 }
 
+/** Of one file; where more are skipped for one reason, they are counted. */
+const mostNamed = 3;
+
 function describeSkipped(skipped: readonly TestCase[], requireAll: boolean): string {
   const byReason = Map.groupBy(skipped, reasonOf);
   const lines = [...byReason].flatMap(([reason, tests]) => [
     `skipped, ${reason}:`,
-    ...tests.map((test) => `  ${test.module.relativeModuleId} > ${test.fullName}`),
+    ...[...Map.groupBy(tests, ({ module }) => module)].flatMap(([module, own]) =>
+      own.length > mostNamed
+        ? [`  ${module.relativeModuleId}, ${own.length} tests (${module.project.name})`]
+        : own.map((test) => `  ${module.relativeModuleId} > ${test.fullName}`),
+    ),
   ]);
   if (requireAll) lines.push('NTC_REQUIRE_ALL=1 allows no skipped test.');
   return `\n${lines.join('\n')}\n`;

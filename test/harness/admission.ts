@@ -45,7 +45,11 @@ export async function refuseEvictions(api: ApiClient, namespace: string, refusal
   const { port } = server.address() as AddressInfo;
   const name = `refuses-evictions-${namespace}`;
   const path = '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations';
-  await api.create(path, {
+  const close = (): void => {
+    server.closeAllConnections();
+    server.close();
+  };
+  const configuration = {
     metadata: { name },
     webhooks: [
       {
@@ -68,6 +72,10 @@ export async function refuseEvictions(api: ApiClient, namespace: string, refusal
         admissionReviewVersions: ['v1'],
       },
     ],
+  };
+  await api.create(path, configuration).catch((error: unknown) => {
+    close();
+    throw error;
   });
   return {
     /** How often it was asked. */
@@ -78,8 +86,7 @@ export async function refuseEvictions(api: ApiClient, namespace: string, refusal
     },
     async stop(): Promise<void> {
       await api.delete(`${path}/${name}`);
-      server.closeAllConnections();
-      server.close();
+      close();
     },
   };
 }

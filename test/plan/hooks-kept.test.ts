@@ -40,13 +40,11 @@ const change: fc.Arbitrary<Change> = fc.oneof(
       fc.constantFrom('running', 'stopping', 'stopped', 'shutting-down', 'terminated'),
     )
     .map(([time, state]) => eventChange(stateChange(state, time))),
-  fc
-    .tuple(token, fc.integer({ min: 30, max: 7200 }))
-    .map(([one, timeoutSeconds]): Change => ({
-      type: 'hook-described',
-      token: one,
-      timeoutSeconds,
-    })),
+  fc.tuple(token, fc.integer({ min: 30, max: 7200 })).map(([one, timeoutSeconds]): Change => ({
+    type: 'hook-described',
+    token: one,
+    timeoutSeconds,
+  })),
   token.map((one): Change => ({ type: 'hook-completed', token: one })),
   fc
     .subarray(['spot-interruption', 'rebalance', ...TOKENS.map((one) => `hook/${one}`)])

@@ -28,6 +28,10 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
   beforeAll(async () => {
     world = await startWorld(options);
+    // Load balancers are left half of their targets.
+    await world.kubelet.addNodes(
+      Array.from({ length: 40 }, (_, i) => ({ name: `spare-${i}`, instanceId: instanceId() })),
+    );
   });
 
   afterAll(async () => {

@@ -2,7 +2,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOf, untilSettled } from '../harness/marks.ts';
-import { launchHook, rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
+import {
+  launchHook,
+  rebalance,
+  scheduledChange,
+  spotNotice,
+  stateChange,
+  terminateHook,
+} from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -16,6 +23,14 @@ const needs = worldSkipReason(options);
 
 const empty = { visible: 0, inFlight: 0, delayed: 0 };
 
+function maintenance({ instanceId: id }: { instanceId: string }, startTime: number) {
+  return scheduledChange({
+    instanceIds: [id],
+    startTime,
+    eventTypeCode: 'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
+  });
+}
+
 // What the end-to-end suite of aws-node-termination-handler shows of it in queue mode. The dry run is
 // in dry-run.test.ts.
 describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () => {
@@ -23,6 +38,10 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
 
   beforeAll(async () => {
     world = await startWorld(options);
+    // So that load balancers can spare nodes of the zone.
+    await world.kubelet.addNodes(
+      Array.from({ length: 20 }, (_, i) => ({ name: `spare-${i}`, instanceId: instanceId() })),
+    );
   });
 
   afterAll(async () => {
@@ -52,6 +71,14 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
   it.each([
     { name: 'spot-interruption', message: spotNotice },
     { name: 'rebalance', message: rebalance },
+    {
+      name: 'state-change',
+      message: (node: { instanceId: string }) => stateChange({ ...node, state: 'stopping' }),
+    },
+    {
+      name: 'scheduled-change',
+      message: (node: { instanceId: string }) => maintenance(node, Date.now() + 600_000),
+    },
   ])('$name: drains, taints, and empties the queue', async ({ name, message }) => {
     const { instance } = await addNode(name);
     const { queue } = await runController(world);
@@ -65,6 +92,42 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
       taints: [{ key: interruptionKey, value: name, effect: 'NoSchedule' }],
     });
     expect(await queue.counts()).toEqual(empty);
+  });
+
+  it('maintenance that is cancelled: uncordons, and pods come back', async () => {
+    const { api, kubelet } = world;
+    const { instance } = await addNode('cancelled');
+    const { queue } = await runController(world);
+    const change = maintenance({ instanceId: instance }, Date.now() + 600_000);
+
+    await queue.send(change);
+    await untilSettled(api, 'cancelled');
+    const detail = { ...change.detail, statusCode: 'closed' };
+    await queue.send({ ...change, detail });
+    await eventually(async () => !marksOf(await getNode(api, 'cancelled')).cordoned);
+    const back = await createPod(api, { name: 'cancelled-back', node: 'cancelled' });
+    await untilRunning(kubelet, [back]);
+
+    const { journal: _, ...bare } = marksOf(await getNode(api, 'cancelled'));
+    expect(bare).toMatchObject({ cordoned: false, taints: [] });
+    expect(await podNamesOn(api, 'cancelled')).toEqual(['cancelled-back']);
+  });
+
+  it('a reboot: uncordons', async () => {
+    const { api, kubelet } = world;
+    const { instance } = await addNode('rebooted');
+    const { queue } = await runController(world);
+    const startTime = Math.ceil(Date.now() / 1000) * 1000 + 12_000;
+
+    await queue.send(maintenance({ instanceId: instance }, startTime));
+    await untilSettled(api, 'rebooted');
+    const before = marksOf(await getNode(api, 'rebooted'));
+    await eventually(() => Date.now() > startTime);
+    await kubelet.setNodeInfo('rebooted', { bootID: 'the next boot' });
+    await eventually(async () => !marksOf(await getNode(api, 'rebooted')).cordoned);
+
+    expect(before.cordoned).toBe(true);
+    expect(marksOf(await getNode(api, 'rebooted'))).toMatchObject({ taints: [], label: undefined });
   });
 
   it('unknown instance: the queue empties when its grace is over', async () => {

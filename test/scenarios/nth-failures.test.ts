@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { getNode, podNamesOn, podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
-import { spotNotice, terminateHook, viaTopic } from '../harness/messages.ts';
+import { scheduledChange, spotNotice, terminateHook, viaTopic } from '../harness/messages.ts';
 import { timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -54,6 +54,43 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
     world.autoScaling.addHook({ group, hook, heartbeatTimeoutSeconds: timeoutSeconds });
     return world.autoScaling.beginAction({ group, hook, instanceId: instance });
   }
+
+  it('1: a Health event of several instances drains each of their nodes', async () => {
+    const nodes = await Promise.all(['one-a', 'one-b', 'one-c'].map((name) => addNode(name)));
+    const { queue } = await runController(world);
+
+    const id = await queue.send(
+      scheduledChange({
+        instanceIds: nodes.map(({ instance }) => instance),
+        startTime: Date.now() + 600_000,
+      }),
+    );
+    await untilDeleted(queue, [id]);
+    for (const name of ['one-a', 'one-b', 'one-c']) await untilSettled(world.api, name);
+
+    for (const name of ['one-a', 'one-b', 'one-c']) {
+      expect(await podNamesOn(world.api, name)).toEqual([]);
+    }
+  });
+
+  it('2: maintenance in weeks waits for its lead, and news of its end undoes it', async () => {
+    const { instance, pod } = await addNode('two');
+    const { queue } = await runController(world);
+    const change = scheduledChange({
+      instanceIds: [instance],
+      startTime: Date.now() + 21 * 86_400_000,
+      eventTypeCode: 'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
+    });
+
+    await untilDeleted(queue, [await queue.send(change)]);
+    const waiting = marksOf(await getNode(world.api, 'two'));
+    const closed = { ...change, detail: { ...change.detail, statusCode: 'closed' } };
+    await untilDeleted(queue, [await queue.send(closed)]);
+
+    expect(waiting).toMatchObject({ cordoned: false, journal: { state: 'waiting' } });
+    expect(marksOf(await getNode(world.api, 'two'))).toMatchObject({ cordoned: false, taints: [] });
+    expect(await podNamesOn(world.api, 'two')).toEqual([pod]);
+  });
 
   it('4: a completion that fails is made again within seconds', async () => {
     const { instance } = await addNode('four');
@@ -246,6 +283,17 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
 
     expect(marksOf(await getNode(world.api, name))).toEqual(noMarks);
     expect(await podNamesOn(world.api, name)).toEqual([pod]);
+  });
+
+  it('14: a node that lives is never taken out of service', async () => {
+    const { instance } = await addNode('alive');
+    const { queue } = await runController(world, { OUT_OF_SERVICE_TAINT: 'true' });
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    await untilSettled(world.api, 'alive');
+
+    const { spec } = await getNode(world.api, 'alive');
+    expect(spec.taints?.map(({ key }) => key)).not.toContain('node.kubernetes.io/out-of-service');
   });
 
   it('14: a node that cannot be marked is drained all the same', async () => {

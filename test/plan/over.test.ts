@@ -55,7 +55,7 @@ type Step = Readonly<{ change?: Change; at?: number; sight?: Partial<Sight> }>;
 function after(row: Row, steps: readonly Step[]): Journal {
   let journal: Journal | undefined;
   for (const step of [{ change: eventChange(EVENTS[row]), at: at(1) }, ...steps]) {
-    const { change = MENDED, at: now = at(1), sight } = step as Step;
+    const { change = MENDED, at: now = at(1), sight } = step;
     journal = fold(journal, change, { ...SIGHT, ...sight }, policy(), now).journal;
   }
   if (journal === undefined) throw new Error('no journal');

@@ -3,9 +3,11 @@ import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOf, untilSettled, type Marks } from '../harness/marks.ts';
 import { scheduledChange } from '../harness/messages.ts';
+import { untilDeleted } from '../harness/queued.ts';
+import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
-import { createPod, untilRunning } from '../harness/workloads.ts';
+import { createBudget, createPod, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
@@ -109,5 +111,90 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
       }),
     );
     expect(await untilState('later', 'undone')).toMatchObject(bare);
+  });
+
+  it('of failing hardware is drained for at once, with weeks to spare, one slot at a time', async () => {
+    const { api, kubelet } = world;
+    const names = ['retired-1', 'retired-2'];
+    const instances = names.map(() => instanceId());
+    await kubelet.addNodes(
+      names.map((name, i) => ({ name, instanceId: instances[i] ?? instanceId() })),
+    );
+    const pods = await Promise.all(
+      names.map((name) => createPod(api, { name, node: name, behaviour: exitsSoon })),
+    );
+    await untilRunning(kubelet, pods);
+    const { queue } = await runController(world, { VOLUNTARY_DRAIN_LIMIT: '1' });
+    const change = {
+      instanceIds: instances,
+      startTime: Date.now() + 21 * 24 * hourMs,
+      eventArn: 'arn:aws:health:eu-central-1::event/EC2/RETIREMENT/both',
+    };
+
+    await queue.send(scheduledChange(change));
+    const states = async (): Promise<readonly (string | undefined)[]> =>
+      (await Promise.all(names.map(marks))).map(({ journal }) => journal?.state);
+    await eventually(async () => (await states()).toSorted().join() === 'settled,waiting');
+    const [first, second] = (await states())[0] === 'settled' ? names : names.toReversed();
+    if (first === undefined || second === undefined) throw new Error('two nodes');
+    expect(await marks(first)).toMatchObject(drained);
+    expect(await marks(second)).toMatchObject(waiting);
+    expect(await podNamesOn(api, second)).toEqual([second]);
+
+    // Its slot is free when it is gone.
+    await api.delete(`/api/v1/nodes/${first}`);
+    await untilSettled(api, second);
+    expect(await podNamesOn(api, second)).toEqual([]);
+  });
+
+  it('that is put off beyond its lead while the node drains lets it be used again', async () => {
+    const { api, kubelet } = world;
+    const instance = instanceId();
+    await kubelet.addNode({ name: 'put-off', instanceId: instance });
+    const labels = { app: 'put-off' };
+    const pod = await createPod(api, { name: 'held', node: 'put-off', labels });
+    await untilRunning(kubelet, [pod]);
+    await createBudget(api, { name: 'put-off', matchLabels: labels, minAvailable: 1 });
+    const { queue } = await runController(world);
+    const change = {
+      instanceIds: [instance],
+      startTime: Date.now() + hourMs / 2,
+      eventTypeCode: reboot,
+      eventArn: 'arn:aws:health:eu-central-1::event/EC2/REBOOT/put-off',
+      lastUpdatedTime: Date.now() - 60_000,
+    };
+    await queue.send(scheduledChange(change));
+    expect(await untilState('put-off', 'draining')).toMatchObject(drained);
+    await eventually(async () => (await removalsOf(world, { name: 'held' })).length > 0);
+
+    const later = { startTime: Date.now() + 30 * 24 * hourMs, lastUpdatedTime: Date.now() };
+    await queue.send(scheduledChange({ ...change, ...later }));
+    expect(await untilState('put-off', 'waiting')).toMatchObject(waiting);
+    // The old news once more.
+    await untilDeleted(queue, [await queue.send(scheduledChange(change))]);
+    expect(await marks('put-off')).toMatchObject(waiting);
+    expect(await podNamesOn(api, 'put-off')).toEqual(['held']);
+  });
+
+  it.each([
+    ['AWS_EC2_INSTANCE_NETWORK_MAINTENANCE_SCHEDULED', 'network'],
+    ['AWS_EC2_INSTANCE_POWER_MAINTENANCE_SCHEDULED', 'power'],
+  ])('%s is over when its end has passed and the node is Ready', async (code, node) => {
+    const { kubelet } = world;
+    const instance = instanceId();
+    await kubelet.addNode({ name: node, instanceId: instance });
+    const { queue } = await runController(world);
+    const now = Math.ceil(Date.now() / 1000) * 1000;
+    await queue.send(
+      scheduledChange({
+        instanceIds: [instance],
+        startTime: now + 2000,
+        endTime: now + 8000,
+        eventTypeCode: code,
+      }),
+    );
+    expect(await untilState(node, 'settled')).toMatchObject(drained);
+    expect(await untilState(node, 'undone')).toMatchObject(bare);
+    expect(Date.now()).toBeGreaterThanOrEqual(now + 8000);
   });
 });

@@ -1,14 +1,23 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { optionsMarkdown } from '../src/options.ts';
+import { optionsMarkdown, parseOptions } from '../src/options.ts';
 import { MESSAGES } from '../src/report/messages.ts';
+import { howItDecidesMarkdown } from './how-it-decides.ts';
 
 /** The documents that are made from tables in the code, by path. */
 export function generatedDocs(): Readonly<Record<string, string>> {
   return {
     'docs/options.md': optionsMarkdown(),
     'docs/log-messages.md': messagesMarkdown(),
+    'docs/how-it-decides.md': howItDecidesMarkdown(defaultLeadMs()),
   };
+}
+
+function defaultLeadMs(): number {
+  const queueUrl = 'https://sqs.eu-central-1.amazonaws.com/123456789012/interruptions';
+  const parsed = parseOptions(['--queue-url', queueUrl], {});
+  if ('faults' in parsed) throw new Error(parsed.faults.join(' '));
+  return parsed.options.scheduledChangeLeadSeconds * 1000;
 }
 
 function messagesMarkdown(): string {

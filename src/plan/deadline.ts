@@ -68,15 +68,17 @@ export function deadlineOf(interruption: Interruption, policy: Policy): number |
 
 const LAST_CALL_MS = 30 * 60_000;
 
+type LeadPolicy = Pick<Policy, 'scheduledChangeLeadMs'>;
+
 /** From when on a paced interruption may be drained for; pace says whether it is. */
-export function opensAt(interruption: Interruption, policy: Policy): number {
+export function opensAt(interruption: Interruption, policy: LeadPolicy): number {
   const { row, deadlineAt, recordedAt } = interruption;
   if (!rowFacts(row).hasLead || deadlineAt === undefined) return recordedAt;
   return deadlineAt - policy.scheduledChangeLeadMs;
 }
 
 /** From then on a paced interruption is drained for whatever the pace; Infinity: it has no deadline. */
-export function lastCallAt({ deadlineAt }: Interruption, policy: Policy): number {
+export function lastCallAt({ deadlineAt }: Interruption, policy: LeadPolicy): number {
   if (deadlineAt === undefined) return Infinity;
   return deadlineAt - Math.min(LAST_CALL_MS, policy.scheduledChangeLeadMs);
 }

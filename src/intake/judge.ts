@@ -156,6 +156,10 @@ export class Judge {
   private async judgeWithoutNode(event: InstanceEvent, signal: AbortSignal): Promise<EventVerdict> {
     const ours = event.kind === 'terminate-hook' && this.policy.isOurHook(event.group, event.hook);
     if (!ours || !this.records.departedRecently(event.instanceId)) return { end: 'no-node', event };
+    const manager = this.records.managerOfDeparted(event.instanceId);
+    if (isLeftToOwner('terminate-hook', { manager }, this.policy)) {
+      return { end: 'over', outcome: 'left-to-owner' };
+    }
     // Its Node has just gone: nothing is left to drain, and the group waits.
     const answer = await this.completeWithoutNode(event, signal);
     return answer.outcome === 'failed'

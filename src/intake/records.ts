@@ -46,6 +46,12 @@ type Book = {
   withheld: boolean;
 };
 
+type Departed = {
+  readonly at: number;
+  journal: Journal | undefined;
+  readonly manager: NodeView['manager'];
+};
+
 const MAX_REFUSED = 4 * MAX_LIVE;
 /** How long a 403 may be a restarting API server's before it counts as final. */
 const FORBIDDEN_FOR_GOOD_MS = 10_000;
@@ -71,7 +77,7 @@ const LONGEST_RETRY_AFTER_MS = 30_000;
 export class Records {
   private readonly books = new Map<string, Book>();
   /** By instance ID: Nodes deleted within the last hour, oldest first, with the journal they bore. */
-  private readonly departed = new Map<string, { at: number; journal: Journal | undefined }>();
+  private readonly departed = new Map<string, Departed>();
   private readonly listeners = new Set<JournalListener>();
   private readonly stopping = new AbortController();
   private isStopping = false;
@@ -148,6 +154,11 @@ export class Records {
   departedRecently(instanceId: string): boolean {
     const entry = this.departed.get(instanceId);
     return entry !== undefined && this.clock.now() - entry.at < DEPARTED_REMEMBERED_MS;
+  }
+
+  /** Who managed the Node that this instance had within the last hour. */
+  managerOfDeparted(instanceId: string): NodeView['manager'] {
+    return this.departed.get(instanceId)?.manager;
   }
 
   /** Writes a second that the API server takes now, when asked for `parallel` at a time. */
@@ -580,7 +591,8 @@ export class Records {
     if (!node.selected && book === undefined) return;
     if (node.instanceId !== undefined) {
       this.departed.delete(node.instanceId);
-      this.departed.set(node.instanceId, { at: this.clock.now(), journal: book?.journal });
+      const { manager } = node;
+      this.departed.set(node.instanceId, { at: this.clock.now(), journal: book?.journal, manager });
       for (const [instanceId, { at }] of this.departed) {
         const expired = this.clock.now() - at >= DEPARTED_REMEMBERED_MS;
         if (!expired && this.departed.size <= MAX_DEPARTED) break;

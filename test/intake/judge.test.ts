@@ -256,6 +256,12 @@ describe('a terminate hook whose Node has just gone', () => {
     expect(hooks.completions.count).toBe(0);
   });
 
+  test('is left to the owner of the Node, as it would have been before', async () => {
+    const { judge, hooks } = await startAfterNode({ node: { manager: 'eks' } });
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'left-to-owner' });
+    expect(hooks.completions.count).toBe(0);
+  });
+
   test('is left alone an hour later', async () => {
     const { judge, clock, hooks } = await startAfterNode();
     await clock.advance(3_600_000);

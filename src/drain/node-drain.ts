@@ -299,6 +299,7 @@ export class NodeDrain {
     this.progressAt = now;
     const until = now + TURN_MS;
     const { outcome } = await journals.apply(this.nodeName, { type: 'postponed', until });
+    if (outcome === 'unreachable') this.progressAt = now + LIST_RETRY_MS - TURN_MS;
     if (outcome !== 'recorded') return;
     report.info('drain postponed', {
       node: this.nodeName,

@@ -11,7 +11,9 @@ import {
   NOON,
   policy,
   rebalance,
+  scheduledChange,
   spot,
+  stateChange,
   terminateHook,
 } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
@@ -402,5 +404,84 @@ describe('old news', () => {
     const { judge, autoScaling } = await start({ secondsAfterNoon: 900, rules });
     if (timeoutSeconds !== undefined) autoScaling.timeouts.set('workers/drain', timeoutSeconds);
     expect(await judge(HOOK)).toEqual({ end: 'over', outcome });
+  });
+});
+
+describe('news that only end something', () => {
+  const told = { instanceId };
+  const ends = [
+    stateChange('running', 0, told),
+    stateChange('stopped', 0, told),
+    stateChange('terminated', 0, told),
+    scheduledChange(0, { ...told, status: 'closed' }),
+  ];
+
+  test.each(ends)('($kind) of an instance without a node wait for none', async (event) => {
+    const { judge, store } = await start({ node: 'none' });
+    expect(await judge(event)).toEqual({ end: 'over', outcome: 'not-in-this-cluster' });
+    expect(store.writes.count).toBe(0);
+  });
+
+  test.each(ends)('($kind) of an unmarked node leave a tombstone, and no marks', async (event) => {
+    const { judge, cluster } = await start();
+    cluster.stopKubelet('node-1');
+    expect(await judge({ ...event, time: NOON + 2000 })).toEqual({
+      end: 'over',
+      outcome: 'recorded',
+    });
+    const { journal, ...node } = cluster.node('node-1');
+    expect(JSON.parse(journal ?? '{}')).toMatchObject({ interruptions: [] });
+    expect(node).toMatchObject({
+      unschedulable: false,
+      taints: [],
+      interruptionLabel: undefined,
+      excludeFromLoadBalancers: undefined,
+    });
+  });
+
+  test.each(['stopped', 'terminated'] as const)(
+    'that it is %s are stale when its kubelet has renewed its Lease since, and open while nobody can say',
+    async (state) => {
+      const { judge, store, cluster } = await start();
+      const event = stateChange(state, 0, told);
+      store.renewals.answerBy(() => ({ outcome: 'unknown' }));
+      expect(await judge(event)).toEqual({ end: 'later', seconds: 3 });
+      store.renewals.answerBy(undefined);
+      expect(await judge(event)).toEqual({ end: 'over', outcome: 'stale' });
+      expect(isMarked(cluster.node('node-1'))).toBe(false);
+    },
+  );
+
+  test('that it was started are heeded though state changes are ignored: other kinds end by it', async () => {
+    const actions = { ...policy().actions, 'state-change': 'ignore' } as const;
+    const { judge, cluster } = await start({ rules: { actions }, secondsAfterNoon: 180 });
+    cluster.stopKubelet('node-1');
+    await judge(spot(0, { instanceId, action: 'stop' }));
+    expect(cluster.node('node-1').unschedulable).toBe(true);
+    expect(await judge(stateChange('stopping', 0, told))).toMatchObject({
+      outcome: 'ignored-by-policy',
+    });
+    expect(await judge(stateChange('running', 170, told))).toMatchObject({ outcome: 'recorded' });
+    expect(cluster.node('node-1').unschedulable).toBe(false);
+  });
+
+  test('a launch out of the warm pool gives the node back that a hook had sent there', async () => {
+    const { judge, cluster, autoScaling } = await start();
+    const toPool = { ...HOOK, destination: 'WarmPool' };
+    autoScaling.begin(toPool, 300);
+    await judge(toPool);
+    expect(cluster.node('node-1').unschedulable).toBe(true);
+    const launch = {
+      ...HOOK,
+      kind: 'launch-hook',
+      token: 'token-2',
+      hook: 'launch',
+      time: NOON + 600_000,
+      origin: 'WarmPool',
+    } as const;
+    autoScaling.begin(launch, 300);
+    await judge(launch);
+    expect(cluster.node('node-1')).toMatchObject({ unschedulable: false, taints: [] });
+    expect(autoScaling.completedAt('token-2')).toBeDefined();
   });
 });

@@ -4,8 +4,9 @@ export type Feature = 'replace-instances' | 'outcome-bus';
 /** What the controller may do at AWS: each action with the call that needs it. */
 export type Permission = Readonly<{
   sid: string;
-  /** Needed only with this feature. */
+  /** Needed only with this feature, which this option of the controller switches on. */
   feature?: Feature;
+  option?: string;
   on: 'queue' | 'groups' | 'bus' | 'everything';
   actions: Readonly<Record<string, string>>;
 }>;
@@ -43,17 +44,19 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     sid: 'ReplaceInstances',
     feature: 'replace-instances',
+    option: 'AFTER_VOLUNTARY_DRAIN',
     on: 'groups',
     actions: {
       'autoscaling:TerminateInstanceInAutoScalingGroup':
-        'AFTER_VOLUNTARY_DRAIN=replace: an instance that was emptied ahead of time makes room for its successor',
+        'an instance that was emptied ahead of time makes room for its successor',
     },
   },
   {
     sid: 'TellOutcomes',
     feature: 'outcome-bus',
+    option: 'EVENT_BUS_NAME',
     on: 'bus',
-    actions: { 'events:PutEvents': 'EVENT_BUS_NAME: what became of each interruption' },
+    actions: { 'events:PutEvents': 'what became of each interruption' },
   },
 ];
 

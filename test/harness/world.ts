@@ -18,6 +18,7 @@ import {
   type QueueOptions,
   type QueueService,
 } from '../stand-ins/queue.ts';
+import { assertPermitted } from './aws-actions.ts';
 import { startController, type Controller, type ControllerOptions } from './controller.ts';
 
 /** The real components as processes, or what stands in for them within this one. */
@@ -58,7 +59,10 @@ export type World = {
   readonly environment: Readonly<Record<string, string>>;
   /** Starts the built controller in this world; killed with it, if it still runs then. */
   startController(options?: ControllerOptions): Promise<Controller>;
-  /** Ends everything, the latest first. */
+  /**
+   * Ends everything, the latest first. Rejects if AWS was asked for what the controller's IAM policy
+   * does not allow.
+   */
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 };
@@ -90,6 +94,8 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     const queues = keep(await startQueueService());
     const queue = await queues.createQueue('interruptions', options.queue);
     const autoScaling = keep(await startAutoScaling());
+    // Last of all, whatever the tests were about.
+    releases.unshift(async () => assertPermitted({ queues, autoScaling }));
     const access = options.controllerRules
       ? await cluster.kubeconfigFor('controller', options.controllerRules, {
           namespace: controllerNamespace,

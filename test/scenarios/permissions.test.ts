@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PERMISSIONS } from '../../infra/permissions.ts';
+import { describeOptions } from '../../src/options.ts';
+import { awsActions } from '../harness/aws-actions.ts';
+import { eventually } from '../harness/eventually.ts';
+import { untilSettled } from '../harness/marks.ts';
+import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
+import { leastRights } from '../harness/rules.ts';
+import { runController } from '../harness/running.ts';
+import { createPod } from '../harness/workloads.ts';
+import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { instanceId } from '../stand-ins/kubelet.ts';
+import { untilRunning } from './hook-actions.ts';
+
+const options: WorldOptions = { ...leastRights };
+const needs = worldSkipReason(options);
+
+/** An option that the controller does not have yet asks for nothing. */
+const variables = new Set(describeOptions().map(({ variable }) => variable));
+const permitted = PERMISSIONS.filter(({ option }) => option === undefined || variables.has(option));
+
+describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
+  let world: World;
+
+  beforeAll(async () => {
+    world = await startWorld(options);
+  });
+
+  afterAll(async () => {
+    await world.stop();
+  });
+
+  // That it does nothing else is checked at the end of every world.
+  it('the controller does all that its IAM policy allows', async () => {
+    const { api, autoScaling, kubelet } = world;
+    const [held, replaced] = [instanceId(), instanceId()];
+    await kubelet.addNode({ name: 'held', instanceId: held });
+    await kubelet.addNode({ name: 'replaced', instanceId: replaced });
+    // It outlasts half of the hook's time, at which the hook is kept alive.
+    await createPod(api, { name: 'slow', node: 'held', behaviour: { exitsAfterSeconds: 10 } });
+    await untilRunning(world, 'slow');
+    autoScaling.addInstance('group', replaced);
+    autoScaling.addHook({ group: 'group', hook: 'drain', heartbeatTimeoutSeconds: 12 });
+    const action = autoScaling.beginAction({ group: 'group', hook: 'drain', instanceId: held });
+    const { queue } = await runController(world, {
+      AFTER_VOLUNTARY_DRAIN: 'replace',
+      TERMINATE_HOOK_DRAIN_SECONDS: '3600',
+    });
+
+    const unknown = await queue.send(spotNotice({ instanceId: instanceId() }));
+    await queue.send(rebalance({ instanceId: replaced }));
+    await queue.send(terminateHook(action));
+
+    await untilSettled(api, 'held', { timeoutMs: 90_000 });
+    await untilSettled(api, 'replaced', { timeoutMs: 90_000 });
+    await eventually(() => queue.events(unknown).some(({ type }) => type === 'visibility-changed'));
+
+    expect(action.result).toBe('CONTINUE');
+    expect(autoScaling.terminated()).toEqual([replaced]);
+    expect(awsActions(world)).toEqual(
+      permitted.flatMap(({ actions }) => Object.keys(actions)).toSorted(),
+    );
+  });
+});

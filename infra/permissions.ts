@@ -78,6 +78,17 @@ export function statementOf<Arn>(permission: Permission, resources: PolicyResour
   };
 }
 
+/** The whole policy, for whoever deploys by other means than ours. */
+export function policyOf(resources: PolicyResources<string>, features: ReadonlySet<Feature>) {
+  const granted = PERMISSIONS.filter(
+    ({ feature }) => feature === undefined || features.has(feature),
+  );
+  return {
+    Version: '2012-10-17',
+    Statement: granted.map((permission) => statementOf(permission, resources)),
+  };
+}
+
 function resourcesOf<Arn>({ sid, on }: Permission, resources: PolicyResources<Arn>) {
   switch (on) {
     case 'queue':

@@ -1,15 +1,22 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { plainTemplate } from '../infra/plain-template.ts';
+import { policyJson, rulesJson } from '../infra/print.ts';
+import { referenceMarkdown } from '../infra/reference.ts';
 import { optionsMarkdown, parseOptions } from '../src/options.ts';
 import { MESSAGES } from '../src/report/messages.ts';
 import { howItDecidesMarkdown } from './how-it-decides.ts';
 
-/** The documents that are made from tables in the code, by path. */
+/** The documents, and what is deployed as it is, that are made from tables in the code; by path. */
 export function generatedDocs(): Readonly<Record<string, string>> {
   return {
     'docs/options.md': optionsMarkdown(),
     'docs/log-messages.md': messagesMarkdown(),
     'docs/how-it-decides.md': howItDecidesMarkdown(defaultLeadMs()),
+    'docs/aws-reference.md': referenceMarkdown(),
+    'deploy/cloudformation.json': plainTemplate(),
+    'deploy/terraform/rules.json': rulesJson(),
+    'deploy/terraform/policy.json': policyJson({}),
   };
 }
 

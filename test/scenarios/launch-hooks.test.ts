@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
-import { marksOf, noMarks } from '../harness/marks.ts';
-import { directHook, launchHook } from '../harness/messages.ts';
+import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
+import { directHook, launchHook, terminateHook } from '../harness/messages.ts';
 import { isDeleted, timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -137,6 +137,40 @@ describe.skipIf(needs)('a launch hook', { meta: { needs } }, () => {
     await untilDeleted(queue, [await queue.send(message)]);
 
     expect(action.result).toBe('CONTINUE');
+  });
+
+  it('on the way back from a warm pool gives the node back, and is completed when it is Ready', async () => {
+    const { api, kubelet, autoScaling } = world;
+    const name = 'warmed';
+    const instance = instanceId();
+    await kubelet.addNode({ name, instanceId: instance });
+    const { queue } = await runController(world);
+    autoScaling.addHook({ group: name, hook: 'drain', heartbeatTimeoutSeconds: 300 });
+    const hook = autoScaling.beginAction({ group: name, hook: 'drain', instanceId: instance });
+
+    await queue.send(terminateHook({ ...named(hook), destination: 'WarmPool' }));
+    await untilSettled(api, name);
+    const drained = marksOf(await getNode(api, name));
+    await kubelet.setReady(name, false);
+    const action = begin(name, instance);
+    const later = { origin: 'WarmPool', time: Date.now() + 5000 } as const;
+    const id = await queue.send(launchHook({ ...named(action), ...later }));
+    await eventually(async () => !marksOf(await getNode(api, name)).cordoned);
+    const completedBefore = action.completedAt;
+    await kubelet.setReady(name, true);
+    await untilDeleted(queue, [id]);
+
+    expect(drained).toMatchObject({ cordoned: true, label: 'terminate-hook' });
+    expect(hook.result).toBe('CONTINUE');
+    expect(completedBefore).toBeUndefined();
+    expect(action.result).toBe('CONTINUE');
+    expect(marksOf(await getNode(api, name))).toMatchObject({
+      cordoned: false,
+      taints: [],
+      label: undefined,
+      loadBalancerLabel: undefined,
+    });
+  });
   });
 
   it.each([

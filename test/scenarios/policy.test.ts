@@ -7,6 +7,7 @@ import {
   capacityBlockExpiry,
   capacityReservationInterruption,
   rebalance,
+  scheduledChange,
   spotNotice,
   terminateHook,
 } from '../harness/messages.ts';
@@ -336,22 +337,32 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
       expect(controller.logged('released by an operator')).toHaveLength(1);
     });
 
-    it('AFTER_VOLUNTARY_DRAIN=replace terminates the empty instance and keeps the capacity', async () => {
-      const name = 'replaced';
-      const { instance, pod } = await addNode(name);
-      world.autoScaling.addInstance(name, instance);
-      const { queue } = await runController(world, { AFTER_VOLUNTARY_DRAIN: 'replace' });
+    it.each([
+      { what: 'rebalance', message: rebalance },
+      {
+        what: 'retirement',
+        message: (node: { instanceId: string }) =>
+          scheduledChange({ instanceIds: [node.instanceId], startTime: Date.now() + 86_400_000 }),
+      },
+    ])(
+      'AFTER_VOLUNTARY_DRAIN=replace terminates the empty instance and keeps the capacity ($what)',
+      async ({ what, message }) => {
+        const name = `replaced-${what}`;
+        const { instance, pod } = await addNode(name);
+        world.autoScaling.addInstance(name, instance);
+        const { queue } = await runController(world, { AFTER_VOLUNTARY_DRAIN: 'replace' });
 
-      await queue.send(rebalance({ instanceId: instance }));
-      await untilSettled(world.api, name);
+        await queue.send(message({ instanceId: instance }));
+        await untilSettled(world.api, name);
 
-      expect(world.autoScaling.terminated()).toContain(instance);
-      const calls = world.autoScaling
-        .calls('TerminateInstanceInAutoScalingGroup')
-        .filter(({ parameters }) => parameters['InstanceId'] === instance);
-      expect(calls).toMatchObject([{ parameters: { ShouldDecrementDesiredCapacity: 'false' } }]);
-      expect(calls[0]?.at).toBeGreaterThanOrEqual(world.kubelet.record(pod).goneAt ?? Infinity);
-    });
+        expect(world.autoScaling.terminated()).toContain(instance);
+        const calls = world.autoScaling
+          .calls('TerminateInstanceInAutoScalingGroup')
+          .filter(({ parameters }) => parameters['InstanceId'] === instance);
+        expect(calls).toMatchObject([{ parameters: { ShouldDecrementDesiredCapacity: 'false' } }]);
+        expect(calls[0]?.at).toBeGreaterThanOrEqual(world.kubelet.record(pod).goneAt ?? Infinity);
+      },
+    );
 
     it('AFTER_VOLUNTARY_DRAIN=replace leaves alone what was drained in an emergency', async () => {
       const name = 'not-replaced';

@@ -171,7 +171,6 @@ describe.skipIf(needs)('a launch hook', { meta: { needs } }, () => {
       loadBalancerLabel: undefined,
     });
   });
-  });
 
   it.each([
     { setting: 'true', result: 'CONTINUE' },

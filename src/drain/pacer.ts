@@ -15,8 +15,9 @@ type Ports = Readonly<{
   report: Report;
 }>;
 
-/** News come in bursts: they are looked at together. */
+/** News come in bursts: they are looked at together, and less often where there are many nodes. */
 const GATHER_MS = 100;
+const GATHER_MS_PER_NODE = 0.1;
 /** After a turn that could not be recorded. */
 const RETRY_MS = { unreachable: 5000, refused: 60_000 } as const;
 
@@ -50,12 +51,17 @@ export class Pacer {
       this.paced.delete(nodeName);
       this.passedOver.delete(nodeName);
     }
-    this.lookAt(this.ports.clock.now() + GATHER_MS);
+    this.lookSoon();
   }
 
   stop(): void {
     this.stopped = true;
     this.timer?.cancel();
+  }
+
+  private lookSoon(): void {
+    const gatherMs = Math.max(GATHER_MS, this.paced.size * GATHER_MS_PER_NODE);
+    this.lookAt(this.ports.clock.now() + gatherMs);
   }
 
   private lookAt(at: number): void {
@@ -108,6 +114,6 @@ export class Pacer {
       this.passedOver.delete(name);
       if (outcome === 'recorded') report.info('turn has come', { node: name, interruptions: ids });
     }
-    this.lookAt(clock.now() + GATHER_MS);
+    this.lookSoon();
   }
 }

@@ -19,7 +19,7 @@ type Layer = {
 };
 
 const core = ['events', 'plan'];
-const stages = ['intake', 'drain'];
+const stages = ['intake', 'drain', 'election'];
 const edges = ['aws', 'kubernetes', 'report', 'http'];
 const roots = ['options', 'clock', 'abort', ...core, ...stages, ...edges];
 const commands = ['doctor', 'preview', 'drill'];
@@ -47,6 +47,7 @@ const layers: Readonly<Record<string, Layer>> = {
     types: [report],
     packages: [...stagePackages, 'tinyqueue'],
   },
+  election: { imports: ['clock'], types: [report], packages: stagePackages },
   aws: {
     imports: ['abort', 'clock'],
     types: [report, ...stages, ...core],

@@ -255,6 +255,18 @@ const TABLE = {
     description:
       "Complete the lifecycle hooks of instances that never became nodes. Right only where the queue gets the hooks of this cluster's groups alone.",
   },
+  leaderElection: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'true' },
+    description:
+      'Whether replicas agree by a Lease on the one that works; the others stand by with their node index filled. Without it, run one replica.',
+  },
+  leaseName: {
+    ...text('the name of a Lease', parseDnsName),
+    otherwise: { text: 'node-termination-controller' },
+    description:
+      "The Lease that replicas agree by, in the namespace of the controller's own pod. One for each queue.",
+  },
   httpPort: {
     ...wholeNumber(0, 65_535),
     otherwise: { text: '8080' },
@@ -263,13 +275,14 @@ const TABLE = {
   podNamespace: {
     ...text('the name of a namespace', parseDnsName),
     otherwise: absent('unknown'),
-    description: "The namespace of the controller's own pod, from the downward API.",
+    description:
+      "The namespace of the controller's own pod, from the downward API, and of its Lease. Where it is not given: that of the kubeconfig's context, or default.",
   },
   podName: {
     ...text('the name of a pod', parseDnsName),
     otherwise: absent('unknown'),
     description:
-      "The name of the controller's own pod, from the downward API. When its own node is drained, it evicts itself last.",
+      "The name of the controller's own pod, from the downward API, by which the Lease names its holder. When its own node is drained, it evicts itself last.",
   },
   logLevel: {
     ...choice('debug', 'info', 'warn', 'error'),

@@ -1,12 +1,17 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import { createLifecycleHooks } from './aws/lifecycle-hooks.ts';
 import { createQueue } from './aws/queue.ts';
 import { pause, systemClock as clock } from './clock.ts';
 import { startController, type Controller } from './controller.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
 import { withoutEffect } from './dry-run.ts';
+import { Election, type ElectionEnd, type Term } from './election/election.ts';
 import { startHttpServer, type Check } from './http/server.ts';
 import type { IntakePolicy } from './intake/intake.ts';
-import { connect } from './kubernetes/connection.ts';
+import type { NodeIndex } from './intake/node-store.ts';
+import { connect, type Connection } from './kubernetes/connection.ts';
+import { createLeaseStore } from './kubernetes/leases.ts';
 import { createNodeIndex, createNodeStore } from './kubernetes/nodes.ts';
 import { createPods } from './kubernetes/pods.ts';
 import { createVolumes } from './kubernetes/volumes.ts';
@@ -45,9 +50,9 @@ export async function run(options: Options, version: string, stop: AbortSignal):
   const release = new AsyncDisposableStack();
   try {
     log.info('started', { version, nodeVersion: process.version, ...options });
-    await start(options, version, log, stop, release);
-    await aborted(stop);
-    log.info('stopping', { reason: stop.reason as unknown });
+    const end = await start(options, version, log, stop, release);
+    if (end === 'superseded') exitCode = 1;
+    else log.info('stopping', { reason: stop.reason as unknown });
   } catch (error) {
     log.error('fatal error', { error });
     exitCode = 1;
@@ -66,9 +71,9 @@ export async function run(options: Options, version: string, stop: AbortSignal):
 }
 
 /**
- * Joins the flow with its edges. Resolves when it runs, or when `stop` has aborted before; what has
- * been opened by then is left to `release`, in reverse order. Rejects only for what no waiting mends:
- * an API server that does not answer yet is waited for.
+ * Joins the flow with its edges. Resolves when `stop` has aborted, or another replica has taken over;
+ * what has been opened by then is left to `release`, in reverse order. Rejects only for what no
+ * waiting mends: an API server that does not answer yet is waited for.
  */
 async function start(
   options: Options,
@@ -76,75 +81,144 @@ async function start(
   log: Log,
   stop: AbortSignal,
   release: AsyncDisposableStack,
-): Promise<void> {
-  const running: { controller?: Controller } = {};
-  const connection = connect({
-    kubeconfigPath: options.kubeconfig,
-    userAgent: `node-termination-controller/${version}`,
-    clock,
-    report: log,
-  });
+): Promise<ElectionEnd> {
+  const connectToApiServer = (): Connection =>
+    connect({
+      kubeconfigPath: options.kubeconfig,
+      userAgent: `node-termination-controller/${version}`,
+      clock,
+      report: log,
+    });
+  const connection = connectToApiServer();
   release.defer(() => connection.close());
 
+  const running: Running = {};
   const http = await startHttpServer({
     port: options.httpPort,
     health: () => [],
-    readiness: () => readiness(running.controller, stop),
+    readiness: () => readiness(running, stop),
     report: log,
   });
   release.defer(() => http.close());
   log.info('http listening', { port: http.port });
 
-  const reading = {
+  const nodes = createNodeIndex({
     connection,
     selector: options.nodeSelector,
     reservationLabel: options.capacityReservationLabel,
-  };
-  const nodes = createNodeIndex({ ...reading, clock, report: log });
+    clock,
+    report: log,
+  });
   release.defer(() => nodes.close());
   await Promise.race([nodes.start(), aborted(stop)]);
-  if (stop.aborted) return;
+  if (stop.aborted) return 'stopped';
+  running.nodes = nodes;
 
+  const begin = (): Term => {
+    const { controller, term } = beginTerm(options, nodes, connectToApiServer(), log);
+    running.controller = controller;
+    log.info('ready');
+    return term;
+  };
+  // One that changes nothing needs to agree with nobody, and a Lease would be a change.
+  if (options.dryRun || !options.leaderElection) {
+    if (options.dryRun) log.warn('dry run');
+    const term = begin();
+    release.defer(() => term.end());
+    await aborted(stop);
+    return 'stopped';
+  }
+
+  const ownConnection = connectToApiServer();
+  release.defer(() => ownConnection.close());
+  const leases = createLeaseStore({
+    // Renewals wait behind nothing.
+    connection: ownConnection,
+    namespace: options.podNamespace ?? connection.namespace ?? 'default',
+    name: options.leaseName,
+    clock,
+    report: log,
+  });
+  const election = new Election(
+    { leases, clock, report: log, begin },
+    options.podName ?? `${hostname()}_${randomUUID()}`,
+  );
+  running.election = election;
+  const electing = election.run(stop);
+  // It ends the term in good order; its fault is told where it is waited for, below.
+  release.defer(async () => void (await Promise.allSettled([electing])));
+  return Promise.race([electing, aborted(stop).then(() => 'stopped' as const)]);
+}
+
+type Running = { nodes?: NodeIndex; election?: Election; controller?: Controller };
+
+/** All that writes, on connections of its own: they can be cut as a whole, and nothing else with them. */
+function beginTerm(
+  options: Options,
+  nodes: NodeIndex,
+  connection: Connection,
+  log: Log,
+): { controller: Controller; term: Term } {
   const queue = createQueue({
     queueUrl: options.queueUrl,
     region: regionOfQueue(options.queueUrl) ?? options.awsRegion,
     clock,
   });
-  release.defer(() => queue.close(CLOSE_QUEUE_WITHIN_MS));
   const hooks = createLifecycleHooks({ region: options.awsRegion, clock });
-  release.defer(() => hooks.close());
-
   const ports = {
     queue,
     nodes,
-    store: createNodeStore(reading),
+    store: createNodeStore({
+      connection,
+      selector: options.nodeSelector,
+      reservationLabel: options.capacityReservationLabel,
+    }),
     pods: createPods({ connection, clock, report: log }),
     volumes: createVolumes({ connection, clock }),
     hooks,
     clock,
     report: log,
   };
-  if (options.dryRun) log.warn('dry run');
   const controller = startController(
     options.dryRun ? withoutEffect(ports) : ports,
     policyOf(options),
   );
-  release.defer(() => controller.stop());
-  running.controller = controller;
-  log.info('ready');
+  const term: Term = {
+    async end() {
+      await controller.stop();
+      hooks.close();
+      await queue.close(CLOSE_QUEUE_WITHIN_MS);
+      await connection.close();
+    },
+    async cut() {
+      hooks.close();
+      await Promise.all([connection.close(), queue.close(0), controller.stop()]);
+    },
+  };
+  return { controller, term };
 }
 
-function readiness(controller: Controller | undefined, stop: AbortSignal): readonly Check[] {
-  const failure = controller?.queueFailure();
+function readiness({ nodes, election, controller }: Running, stop: AbortSignal): readonly Check[] {
+  const standsBy = election !== undefined && !election.isLeading;
+  const failure = standsBy ? undefined : controller?.queueFailure();
   return [
     { name: 'not stopping', ok: !stop.aborted },
-    { name: 'node index', ok: controller !== undefined },
+    { name: 'node index', ok: nodes !== undefined },
+    ...(election === undefined ? [] : [leaseCheck(election)]),
     {
       name: 'queue',
-      ok: controller !== undefined && failure === undefined,
+      ok: standsBy || (controller !== undefined && failure === undefined),
+      ...(standsBy && { detail: 'not received from by a standby' }),
       ...(failure !== undefined && { detail: failure }),
     },
   ];
+}
+
+function leaseCheck({ isLeading, standsBehind }: Election): Check {
+  if (isLeading) return { name: 'lease', ok: true, detail: 'leading' };
+  return standsBehind === undefined
+    ? { name: 'lease', ok: false, detail: 'neither leading nor standing by' }
+    : { name: 'lease', ok: true, detail: `standing by for ${standsBehind}` };
 }
 
 function policyOf(options: Options): IntakePolicy & DrainPolicy {

@@ -12,7 +12,7 @@ import {
 import { exchange, type Exchanged, type ExchangeOptions } from './exchange.ts';
 
 export type ApiRequest = Readonly<{
-  method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Starts with a slash; its segments are encoded (`pathOf`). */
   path: string;
   query?: Readonly<Record<string, string>>;
@@ -52,6 +52,8 @@ export type StreamOptions = Readonly<{
 }>;
 
 export interface Connection {
+  /** Of the kubeconfig's context or, within a cluster, of this pod. */
+  readonly namespace: string | undefined;
   request(request: ApiRequest, signal: AbortSignal): Promise<Answer>;
   /** A 2xx answer's body goes to `onData`; resolves at its end. */
   stream(request: ApiRequest, options: StreamOptions, signal: AbortSignal): Promise<Answer>;
@@ -92,6 +94,7 @@ export function connect(options: ConnectOptions): Connection {
 type Pools = Readonly<{ tls: TlsMaterial; requests: Dispatcher; watches: Dispatcher }>;
 
 class PooledConnection implements Connection {
+  readonly namespace: string | undefined;
   private readonly authenticator: Authenticator;
   private readonly admission: Admission;
   private readonly clock: Clock;
@@ -107,6 +110,7 @@ class PooledConnection implements Connection {
 
   constructor(authenticator: Authenticator, admission: Admission, options: ConnectOptions) {
     this.authenticator = authenticator;
+    this.namespace = authenticator.namespace;
     this.admission = admission;
     this.clock = options.clock;
     this.report = options.report;

@@ -19,6 +19,8 @@ export type TlsMaterial = Readonly<{
 export interface Authenticator {
   readonly server: URL;
   readonly proxyUrl: string | undefined;
+  /** Of the current context; within a cluster, of this pod. */
+  readonly namespace: string | undefined;
   /** Files are looked at again after 10 s, plugins when their credential has expired. Rejects if there never was one. */
   current(): Credentials | Promise<Credentials>;
   /** After a 401: reads everything anew unless somebody just did. Rejects like `current`. */
@@ -69,6 +71,7 @@ export function createAuthenticator(
   return {
     server: new URL(cluster.server),
     proxyUrl: cluster.proxyUrl,
+    namespace: config.getContextObject(config.getCurrentContext())?.namespace,
     current() {
       return held !== undefined && clock.now() - readAt < REREAD_AFTER_MS ? held : shared();
     },

@@ -54,6 +54,41 @@ export const MESSAGES = {
       'The orderly stop did not end in time and was cut short. Nothing is lost: journals and queue hold all of it.',
   },
   'fatal error': { level: 'error', meaning: 'The process cannot go on and ends with exit code 1.' },
+  'standing by': {
+    level: 'info',
+    meaning:
+      'Another replica holds the Lease. This one keeps its node index warm and takes over when the Lease is free.',
+  },
+  leading: {
+    level: 'info',
+    meaning: 'The Lease is ours: this replica receives messages and empties nodes.',
+  },
+  'leading again': {
+    level: 'info',
+    meaning: 'The Lease could be renewed after all, and nobody had taken it: going on.',
+  },
+  'leadership not renewed': {
+    level: 'error',
+    meaning:
+      'The Lease could not be renewed for 10 s: all writes are aborted before another replica may take it. Tried again; journals and queue hold all that is open.',
+  },
+  superseded: {
+    level: 'error',
+    meaning: 'Another replica has taken the Lease: this process ends with exit code 1.',
+  },
+  'lease not reached': {
+    level: 'warn',
+    meaning:
+      'The Lease could not be read or written; tried every 2 s. If it is forbidden, the Role for leases is missing.',
+  },
+  'lease released': {
+    level: 'info',
+    meaning: 'The Lease was emptied: a standby takes over at once.',
+  },
+  'lease not released': {
+    level: 'warn',
+    meaning: 'The Lease could not be emptied: a standby takes it when it has expired, after 15 s.',
+  },
   'http server failed': {
     level: 'warn',
     meaning: 'A connection could not be taken; the controller goes on without it.',

@@ -1,5 +1,5 @@
 import type { PolicyRule } from '../control-plane/control-plane.ts';
-import type { WorldOptions } from './world.ts';
+import { controllerNamespace, type WorldOptions } from './world.ts';
 
 const clusterRules: readonly PolicyRule[] = [
   { apiGroups: [''], resources: ['nodes'], verbs: ['get', 'list', 'watch', 'patch'] },
@@ -15,8 +15,19 @@ const leaseRules: readonly PolicyRule[] = [
   { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get'] },
 ];
 
+// The controller's own, by which replicas agree.
+const ownLeaseRules: readonly PolicyRule[] = [
+  {
+    apiGroups: ['coordination.k8s.io'],
+    resources: ['leases'],
+    verbs: ['get', 'list', 'watch', 'create', 'update'],
+  },
+];
+
 /** Of a world in which the controller may do what it needs to, and nothing else. */
 export const leastRights = {
   controllerRules: clusterRules,
-  controllerAccess: { namespaceRules: { 'kube-node-lease': leaseRules } },
+  controllerAccess: {
+    namespaceRules: { 'kube-node-lease': leaseRules, [controllerNamespace]: ownLeaseRules },
+  },
 } satisfies WorldOptions;

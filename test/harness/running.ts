@@ -32,7 +32,8 @@ export async function runControllerOn(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Controller> {
   const controller = await world.startController({
-    env: { QUEUE_URL: queue.url, ...outOfTheWay, ...env },
+    // A Lease for each queue: controllers of one queue are replicas of each other.
+    env: { QUEUE_URL: queue.url, LEASE_NAME: queue.name, ...outOfTheWay, ...env },
   });
   onTestFinished(async () => {
     await controller.kill();

@@ -96,6 +96,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     const autoScaling = keep(await startAutoScaling());
     // Last of all, whatever the tests were about.
     releases.unshift(async () => assertPermitted({ queues, autoScaling }));
+    await api.create('/api/v1/namespaces', { metadata: { name: controllerNamespace } });
     const access = options.controllerRules
       ? await cluster.kubeconfigFor('controller', options.controllerRules, {
           namespace: controllerNamespace,
@@ -136,7 +137,8 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
   }
 }
 
-const controllerNamespace = 'node-termination-controller';
+/** Of the controller's own pods, and of their Lease. */
+export const controllerNamespace = 'node-termination-controller';
 
 async function startCluster(options: WorldOptions): Promise<WorldCluster> {
   const all = withDefaults(options);

@@ -192,7 +192,9 @@ function beginTerm(
     },
     async cut() {
       hooks.close();
-      await Promise.all([connection.close(), queue.close(0), controller.stop()]);
+      // What is in hand goes back to the queue, for whoever leads next.
+      await Promise.all([connection.close(), controller.stop()]);
+      await queue.close(CLOSE_QUEUE_WITHIN_MS);
     },
   };
   return { controller, term };

@@ -6,7 +6,10 @@ import type { Claim, Lease, LeaseAnswer, LeaseStore } from './lease.ts';
 export interface Term {
   /** An orderly end: nothing new is begun, and nothing is written once it has resolved. */
   end(): Promise<void>;
-  /** Every write is aborted at once; resolves when nothing of it is left. */
+  /**
+   * Every write that could disturb another leader is aborted at once; messages are given back.
+   * Resolves when nothing of the term is left.
+   */
   cut(): Promise<void>;
 }
 
@@ -28,6 +31,8 @@ const LEASE_SECONDS = 15;
 /** Without a renewal for this long, a leader stops writing: well before another may take the Lease. */
 const RENEW_DEADLINE_MS = 10_000;
 const RETRY_MS = 2000;
+/** Nodes are waiting: whoever the API server answers first goes on. */
+const RETRY_WHEN_CUT_OFF_MS = 500;
 /** Of the 5 s in which the process is to end. */
 const RELEASE_WITHIN_MS = 500;
 
@@ -194,7 +199,7 @@ export class Election {
         return undefined;
       }
     }
-    await this.sleep(RETRY_MS, stop);
+    await this.sleep(this.isLeading ? RETRY_MS : RETRY_WHEN_CUT_OFF_MS, stop);
     return undefined;
   }
 

@@ -45,7 +45,8 @@ export const troubles: readonly Trouble[] = [
     trouble: 'the API server is paused',
     begin: ({ cluster }) => cluster.apiServer.pause(),
     end: ({ cluster }) => cluster.apiServer.resume(),
-    noticed: 'API server unreachable',
+    // A mark waits as long for its answer as the Lease for its renewal.
+    noticed: 'leadership not renewed',
   },
   {
     trouble: 'the queue refuses connections',

@@ -33,6 +33,12 @@ export const systemClock: Clock = {
   },
 };
 
+/** The same, but what passes between two of its times is what has passed, though clocks are set. */
+export const steadyClock: Clock = {
+  ...systemClock,
+  now: () => performance.timeOrigin + performance.now(),
+};
+
 /** Resolves after `delayMs`, or at once when the signal aborts: the caller looks at the signal. */
 export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

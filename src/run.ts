@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { createLifecycleHooks } from './aws/lifecycle-hooks.ts';
 import { createQueue } from './aws/queue.ts';
-import { pause, systemClock as clock } from './clock.ts';
+import { pause, steadyClock, systemClock as clock } from './clock.ts';
 import { startController, type Controller } from './controller.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
 import { withoutEffect } from './dry-run.ts';
@@ -140,13 +140,13 @@ async function start(
     report: log,
   });
   const election = new Election(
-    { leases, clock, report: log, begin },
+    { leases, clock: steadyClock, report: log, begin },
     options.podName ?? `${hostname()}_${randomUUID()}`,
   );
   running.election = election;
   const electing = election.run(stop);
-  // It ends the term in good order; its fault is told where it is waited for, below.
-  release.defer(async () => void (await Promise.allSettled([electing])));
+  // It ends the term in good order.
+  release.defer(async () => void (await electing));
   return Promise.race([electing, aborted(stop).then(() => 'stopped' as const)]);
 }
 

@@ -53,6 +53,8 @@ export class Election {
   private term: Term | undefined;
   private deadline: Timer | undefined;
   private hasLed = false;
+  /** We have asked for the Lease, so it may name us. */
+  private isTaking = false;
   private ending: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
   private failureTold = false;
@@ -130,6 +132,7 @@ export class Election {
     else return false;
     if (clock.now() < this.freeAt()) return true;
     const startedAt = clock.now();
+    this.isTaking = true;
     return this.hold(await this.write(startedAt, stop), startedAt);
   }
 
@@ -181,8 +184,14 @@ export class Election {
     const { clock, leases } = this.ports;
     // What was cut off must be gone before a new term may begin.
     if (this.term === undefined) await this.ending;
+    const { term } = this;
     const startedAt = clock.now();
     const answer = await this.write(startedAt, stop);
+    if (this.term !== term) {
+      // Cut off while it waited: the next round renews afresh, once nothing of the term is left.
+      if (answer?.outcome === 'lease') this.see(answer.lease);
+      return undefined;
+    }
     if (this.hold(answer, startedAt)) {
       await this.sleep(RETRY_MS, stop);
       return undefined;
@@ -225,29 +234,32 @@ export class Election {
   private async resign(): Promise<void> {
     const { clock, report } = this.ports;
     const { term } = this;
-    if (term === undefined) return;
-    await term.end();
-    // Cut off meanwhile: whoever leads now is not to be disturbed.
-    const isOurs = this.term === term;
+    if (term !== undefined) {
+      await term.end();
+      // Cut off meanwhile: whoever leads now is not to be disturbed.
+      if (this.term !== term) return;
+    } else if (!this.isTaking) return;
     this.deadline?.cancel();
     this.term = undefined;
-    if (!isOurs || this.seen === undefined) return;
     const limit = new AbortController();
     const timer = clock.after(RELEASE_WITHIN_MS, () => limit.abort());
-    const answer = await this.release(this.seen, limit.signal);
+    const answer = await this.release(limit.signal);
     timer.cancel();
     if (answer?.outcome === 'lease') report.info('lease released');
-    else report.warn('lease not released', { reason: reasonOf(answer) });
+    else if (term !== undefined) report.warn('lease not released', { reason: reasonOf(answer) });
   }
 
-  private async release(seen: Lease, signal: AbortSignal): Promise<LeaseAnswer | undefined> {
+  private async release(signal: AbortSignal): Promise<LeaseAnswer | undefined> {
     const { leases, clock } = this.ports;
+    const { seen } = this;
     const claim = { ...this.claim(clock.now()), holder: '', durationSeconds: 1 };
-    const answer = await this.ask((aborted) => leases.update(seen, claim, aborted), signal);
-    if (answer?.outcome !== 'conflict') return answer;
-    // A renewal that was cut short may have been written.
+    if (seen?.holder === this.identity) {
+      const answer = await this.ask((aborted) => leases.update(seen, claim, aborted), signal);
+      if (answer?.outcome !== 'conflict') return answer;
+    }
+    // A write that was cut short may have been made.
     const read = await this.ask((aborted) => leases.read(aborted), signal);
-    if (read?.outcome !== 'lease' || read.lease.holder !== this.identity) return answer;
+    if (read?.outcome !== 'lease' || read.lease.holder !== this.identity) return undefined;
     return this.ask((aborted) => leases.update(read.lease, claim, aborted), signal);
   }
 

@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { pause } from '../../src/clock.ts';
 import { Election, type Term } from '../../src/election/election.ts';
 import type { Claim, Lease, LeaseAnswer, LeaseStore } from '../../src/election/lease.ts';
 import { FakeReport } from '../stand-ins/ports/report.ts';
@@ -31,7 +32,7 @@ class Leases {
 
   /** As one process reaches it. */
   connect(clock: VirtualClock) {
-    const state = { latencyMs: 5, cut: false, loseAnswers: false, tells: true };
+    const state = { latencyMs: 5, cut: false, loseAnswers: false, tells: true, cutTakesMs: 0 };
     const after = async (act: () => LeaseAnswer, signal: AbortSignal): Promise<LeaseAnswer> => {
       signal.throwIfAborted();
       const answered = Promise.withResolvers<void>();
@@ -92,7 +93,12 @@ function start() {
       terms.push(`${identity} begins`);
       return {
         end: () => Promise.resolve(void terms.push(`${identity} ends`)),
-        cut: () => Promise.resolve(void terms.push(`${identity} is cut`)),
+        async cut() {
+          terms.push(`${identity} is cut`);
+          if (state.cutTakesMs === 0) return;
+          await pause(clock, state.cutTakesMs);
+          terms.push(`${identity} is gone`);
+        },
       };
     };
     const election = new Election({ leases: store, clock, report, begin }, identity);
@@ -173,6 +179,30 @@ describe('a leader', () => {
     expect(await clock.resolved(running)).toBe('stopped');
     await clock.advance(1000);
     expect(terms).toEqual(['a begins', 'a ends', 'b begins']);
+  });
+
+  test('begins no new term before nothing is left of the one that was cut', async () => {
+    const { clock, terms, replica } = start();
+    const { state } = replica('a');
+    // The renewal sent at 8 s is answered after the deadline.
+    await clock.advance(7900);
+    state.latencyMs = 11_000;
+    state.cutTakesMs = 3000;
+    await clock.advance(11_000);
+    state.latencyMs = 5;
+    await clock.advance(20_000);
+    expect(terms).toEqual(['a begins', 'a is cut', 'a is gone', 'a begins']);
+  });
+
+  test('that is asked to stop while it asks for the Lease does not leave it taken', async () => {
+    const { clock, leases, replica } = start();
+    const { state, stop, running } = replica('a');
+    state.latencyMs = 100;
+    await clock.advance(170);
+    expect(leases.lease?.holder).toBe('a');
+    stop.abort();
+    expect(await clock.resolved(running)).toBe('stopped');
+    expect(leases.lease?.holder).toBe('');
   });
 
   test('that dies is followed within its Lease, a retry and a second', async () => {

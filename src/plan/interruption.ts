@@ -8,7 +8,7 @@ export type Interruption = Readonly<{
   row: Row;
   /** Of the row: what people see. */
   kind: InterruptionKind;
-  /** When AWS issued the event that rules. */
+  /** When AWS issued the event that rules; of a scheduled change, the first of a start not before its. */
   time: number;
   /** When the first event of it was recorded. */
   recordedAt: number;
@@ -36,6 +36,18 @@ export type ChangeVersion = Readonly<{
   closed: boolean;
   /** The machine is over all that starts up to then, whatever older or newer news say. */
   doneUntil: number | undefined;
+  /**
+   * What was said of its start, earliest first, whether it rules or was superseded: each start with
+   * the time of the first event of it, without those that tell of none later than one before.
+   */
+  told: readonly Telling[];
+  unknown: UnknownFields;
+}>;
+
+/** That an event issued at `time` spoke of this start. */
+export type Telling = Readonly<{
+  startAt: number | undefined;
+  time: number;
   unknown: UnknownFields;
 }>;
 
@@ -222,6 +234,7 @@ function interruptionOf(event: NodeEvent, now: number): Interruption {
           updatedAt,
           closed: status === 'closed',
           doneUntil: undefined,
+          told: [{ startAt, time: event.time, unknown: {} }],
           unknown: {},
         },
       });

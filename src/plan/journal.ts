@@ -64,6 +64,8 @@ export type JournalState = (typeof JOURNAL_STATES)[number];
 /** Bounds of one journal; the API server takes 256 KiB of annotations a Node, of everybody's together. */
 export const MAX_LIVE = 32;
 export const MAX_ENDED = 16;
+/** Starts of one scheduled change; the latest are kept. */
+export const MAX_TOLD = 4;
 export const MAX_JOURNAL_BYTES = 16 * 1024;
 /** How much of an unreadable journal is kept beside the new one, for people. */
 export const UNREADABLE_BYTES_KEPT = 1024;
@@ -90,12 +92,15 @@ const hookSchema = z.looseObject({
   completedAt: timeSchema.optional(),
 });
 
+const tellingSchema = z.looseObject({ startAt: timeSchema.optional(), time: timeSchema });
+
 const changeSchema = z.looseObject({
   startAt: timeSchema.optional(),
   endAt: timeSchema.optional(),
   updatedAt: timeSchema,
   closed: z.boolean().optional(),
   doneUntil: timeSchema.optional(),
+  told: z.array(tellingSchema).min(1).max(MAX_TOLD).optional(),
 });
 
 const interruptionSchema = z.looseObject({
@@ -232,6 +237,11 @@ function toInterruption(
       updatedAt: entry.change.updatedAt,
       closed: entry.change.closed === true,
       doneUntil: entry.change.doneUntil,
+      told: entry.change.told?.map((telling) => ({
+        startAt: telling.startAt,
+        time: telling.time,
+        unknown: unknownOf(telling, tellingSchema),
+      })) ?? [{ startAt: entry.change.startAt, time: entry.time, unknown: {} }],
       unknown: unknownOf(entry.change, changeSchema),
     },
     hook: entry.hook && {
@@ -317,6 +327,11 @@ function fromChange(change: ChangeVersion): Record<string, unknown> {
     updatedAt: isoTime(change.updatedAt),
     closed: change.closed || undefined,
     doneUntil: isoTime(change.doneUntil),
+    told: change.told.map(({ startAt, time, unknown }) => ({
+      startAt: isoTime(startAt),
+      time: isoTime(time),
+      ...unknown,
+    })),
     ...change.unknown,
   };
 }

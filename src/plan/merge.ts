@@ -1,11 +1,18 @@
 import { isCalling } from './calls.ts';
 import { lastCallAt, opensAt } from './deadline.ts';
-import { newsOf, type ChangeVersion, type Interruption, type NodeEvent } from './interruption.ts';
+import {
+  newsOf,
+  type ChangeVersion,
+  type Interruption,
+  type NodeEvent,
+  type Telling,
+} from './interruption.ts';
 import {
   emptyJournal,
   isOfMachine,
   MAX_ENDED,
   MAX_LIVE,
+  MAX_TOLD,
   type Journal,
   type JournalState,
   type MachineSigns,
@@ -85,14 +92,7 @@ function foldChange(
       const news = newsOf(change.event, now);
       const journal = own ?? emptyJournal(sight);
       if (news.about === 'machine') return foldMachineNews(journal, news.state, news.time, own);
-      return news.interruption.change === undefined
-        ? foldInterruption(journal, news.interruption, now)
-        : foldVersion(
-            journal,
-            { ...news.interruption, change: news.interruption.change },
-            policy,
-            now,
-          );
+      return foldNews(journal, news.interruption, policy, now);
     }
     case 'hook-described':
       return updateHook(own, change.token, (hook) => ({
@@ -130,7 +130,7 @@ function foldChange(
       );
     case 'restored':
       return isOfMachine(change.journal, sight)
-        ? foldRestored(own, change.journal)
+        ? foldRestored(own, change.journal, policy, now)
         : { journal: own, verdict: 'stale' };
     case 'mended':
       return { journal: own, verdict: 'duplicate' };
@@ -171,6 +171,12 @@ function withRoom(journal: Journal, news: Interruption, now: number): Journal {
       : journal.live.find(({ hook }) => hook?.completedAt !== undefined);
   const roomy = done === undefined ? journal : withEnded(journal, [{ ...done, endedAt: now }]);
   return { ...roomy, live: [...roomy.live, news] };
+}
+
+function foldNews(journal: Journal, news: Interruption, policy: Policy, now: number): Folded {
+  return isChanging(news)
+    ? foldVersion(journal, news, policy, now)
+    : foldInterruption(journal, news, now);
 }
 
 /** Of everything but scheduled changes: one episode at a time, told apart by its time. */
@@ -249,23 +255,22 @@ function foldVersion(journal: Journal, news: Changing, policy: Policy, now: numb
       : { journal: withRoom(journal, news, now), verdict: 'recorded' };
   }
   const order = compareVersions(news.change, known.change);
-  const sameStart = news.change.startAt === known.change.startAt;
+  const told = news.change.told.reduce(withTelling, known.change.told);
   if (order <= 0) {
-    // Told of the same start earlier: what came after that, came after this.
-    const earlier =
-      sameStart && news.time < known.time && live !== undefined
-        ? replaced(journal, live, { ...live, time: news.time })
-        : journal;
-    return { journal: earlier, verdict: order === 0 ? 'duplicate' : 'stale' };
+    return {
+      journal: retold(journal, known, told),
+      verdict: order === 0 ? 'duplicate' : 'stale',
+    };
   }
   const { doneUntil } = known.change;
+  const sameStart = news.change.startAt === known.change.startAt;
   const merged: Changing = {
     ...news,
-    time: sameStart ? Math.min(news.time, known.time) : news.time,
+    time: firstToldAt(told, news.change.startAt) ?? news.time,
     recordedAt: live?.recordedAt ?? now,
     // Seen before its start once, it keeps its deadline when told again after it.
     deadlineAt: sameStart ? known.deadlineAt : news.deadlineAt,
-    change: { ...news.change, doneUntil, unknown: known.change.unknown },
+    change: { ...news.change, doneUntil, told, unknown: known.change.unknown },
     unknown: known.unknown,
   };
   const isDone = doneUntil !== undefined && (news.change.startAt ?? -Infinity) <= doneUntil;
@@ -281,6 +286,37 @@ function foldVersion(journal: Journal, news: Changing, policy: Policy, now: numb
     return { journal: replaced(journal, live, reopened), verdict: 'recorded' };
   const ended = journal.ended.filter(({ id }) => id !== news.id);
   return { journal: withRoom({ ...journal, ended }, reopened, now), verdict: 'recorded' };
+}
+
+/** What is told of an older version, live or over, says since when the ruling one's start was known. */
+function retold(journal: Journal, known: Changing, told: readonly Telling[]): Journal {
+  if (told === known.change.told) return journal;
+  const retell = <Entry extends Interruption>(entry: Entry): Entry => {
+    if (entry !== known) return entry;
+    const time = firstToldAt(told, known.change.startAt) ?? known.time;
+    return { ...entry, time, change: { ...known.change, told } };
+  };
+  return { ...journal, live: journal.live.map(retell), ended: journal.ended.map(retell) };
+}
+
+/** The same list where the news add nothing: a start that late was known by then. */
+function withTelling(told: readonly Telling[], news: Telling): readonly Telling[] {
+  if (told.some((known) => outdoes(known, news))) return told;
+  return [...told.filter((known) => !outdoes(news, known)), news]
+    .toSorted((a, b) => a.time - b.time)
+    .slice(-MAX_TOLD);
+}
+
+function outdoes(a: Telling, b: Telling): boolean {
+  return a.time <= b.time && (a.startAt ?? -Infinity) >= (b.startAt ?? -Infinity);
+}
+
+/**
+ * When a start so late was first spoken of: a machine that was started after that is past it. As
+ * the whole of what was told decides, in whatever order it came, so does this.
+ */
+function firstToldAt(told: readonly Telling[], startAt: number | undefined): number | undefined {
+  return told.find((known) => (known.startAt ?? -Infinity) >= (startAt ?? -Infinity))?.time;
 }
 
 /** Positive: `a` is the later news. Of the same moment, what is closed, and what starts earlier, counts. */
@@ -352,10 +388,15 @@ function foldPostponed(
 }
 
 /**
- * Messages may have been recorded on the new Node already: what they say goes before. Pods may have
- * come to it before it was marked, so what was settled on the old one is not.
+ * Messages may have been recorded on the new Node already: the two are merged as if those had come
+ * after. Pods may have come to it before it was marked, so what was settled on the old one is not.
  */
-function foldRestored(own: Journal | undefined, restored: Journal): Folded {
+function foldRestored(
+  own: Journal | undefined,
+  restored: Journal,
+  policy: Policy,
+  now: number,
+): Folded {
   if (own === undefined) {
     return {
       journal: {
@@ -369,14 +410,16 @@ function foldRestored(own: Journal | undefined, restored: Journal): Folded {
       verdict: 'recorded',
     };
   }
-  const missing = restored.live.filter(({ id }) => own.live.every((entry) => entry.id !== id));
-  if (missing.length === 0) return { journal: own, verdict: 'duplicate' };
+  const merged = restored.live.reduce(
+    (journal, entry) => foldNews(journal, entry, policy, now).journal ?? journal,
+    own,
+  );
+  if (merged === own) return { journal: own, verdict: 'duplicate' };
   return {
     journal: {
-      ...own,
+      ...merged,
       state: 'draining',
-      live: [...missing, ...own.live],
-      ended: [...restored.ended, ...own.ended].slice(-MAX_ENDED),
+      ended: [...restored.ended, ...merged.ended].slice(-MAX_ENDED),
     },
     verdict: 'recorded',
   };

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import type { EndedInterruption, Interruption } from '../../src/plan/interruption.ts';
-import { JOURNAL_STATES, type Journal } from '../../src/plan/journal.ts';
+import { JOURNAL_STATES, MAX_TOLD, type Journal } from '../../src/plan/journal.ts';
 import type { Taint } from '../../src/plan/node.ts';
 import { isRow, ROWS } from '../../src/plan/rows.ts';
 
@@ -34,13 +34,20 @@ const hook = fc.record({
   unknown: unknownBeside('group', 'name', 'token', 'timeoutSeconds', 'completedAt'),
 });
 
+const telling = fc.record({
+  startAt: fc.option(time, { nil: undefined }),
+  time,
+  unknown: unknownBeside('startAt', 'time'),
+});
+
 const change = fc.record({
   startAt: fc.option(time, { nil: undefined }),
   endAt: fc.option(time, { nil: undefined }),
   updatedAt: time,
   closed: fc.boolean(),
   doneUntil: fc.option(time, { nil: undefined }),
-  unknown: unknownBeside('startAt', 'endAt', 'updatedAt', 'closed', 'doneUntil'),
+  told: fc.array(telling, { minLength: 1, maxLength: MAX_TOLD }),
+  unknown: unknownBeside('startAt', 'endAt', 'updatedAt', 'closed', 'doneUntil', 'told'),
 });
 
 const interruptionFields = [

@@ -279,6 +279,14 @@ describe('a text that is to be a journal', () => {
     });
   });
 
+  test('has told of the start that rules, and no other, where it does not say', () => {
+    const change = { startAt: '2026-03-04T12:00:00.000Z', updatedAt: '2026-03-01T11:00:00.000Z' };
+    const text = altered((json) => (json['interruptions'] = [{ ...interruptionJson(), change }]));
+    expect(read(text).live[0]?.change?.told).toEqual([
+      { startAt: Date.parse(change.startAt), time: at(0), unknown: {} },
+    ]);
+  });
+
   test('can forge no known field by an unknown one', () => {
     const over = { ...interruption({ unknown: { endedAt: 'never' } }), endedAt: at(7) };
     expect(read(textOf(journal({ ended: [over] }))).ended[0]?.endedAt).toBe(at(7));

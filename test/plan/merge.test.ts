@@ -13,6 +13,7 @@ import {
   MACHINE,
   policy,
   rebalance,
+  scheduledChange,
   SIGHT,
   spot,
   stateChange,
@@ -434,6 +435,19 @@ describe('the journal of a deleted Node whose machine registers anew', () => {
       'rebalance',
       'spot-interruption',
     ]);
+  });
+
+  test('brings nothing back that the new Node was told is cancelled', () => {
+    const old = journalOf([eventChange(scheduledChange(0))]);
+    const own = journalOf([eventChange(scheduledChange(20, { status: 'closed' }))]);
+    expect(restored(own, old).journal?.live).toEqual([]);
+  });
+
+  test('knows what was put off on the old Node, whatever the new one was told again', () => {
+    const later = scheduledChange(20, { startAt: at(9 * 86_400) });
+    const old = journalOf([eventChange(later)]);
+    const own = journalOf([eventChange(scheduledChange(0))]);
+    expect(restored(own, old).journal?.live).toMatchObject([{ deadlineAt: later.startAt }]);
   });
 
   test('adds nothing to a journal that knows all of it', () => {

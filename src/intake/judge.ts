@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts';
-import { deadlineOf, hasOutlived } from '../plan/deadline.ts';
+import { deadlineOf, hasOutlived, UNDESCRIBED_HOOK_TIMEOUT_SECONDS } from '../plan/deadline.ts';
 import { kindOf, newsOf, roleOf, type NodeEvent } from '../plan/interruption.ts';
 import type { NodeView } from '../plan/node.ts';
 import { REBALANCE_LASTS_MS } from '../plan/over.ts';
@@ -174,7 +174,7 @@ export class Judge {
   ): Promise<EventVerdict> {
     const { report, clock } = this.ports;
     const deadlineAt = await this.deadlineOf(event, signal);
-    if (deadlineAt !== undefined && deadlineAt < clock.now()) {
+    if (typeof deadlineAt === 'number' && deadlineAt < clock.now()) {
       report.error('ambiguous instance given up', {
         ...factsOf(event),
         nodes: nodes.map(({ name }) => name),
@@ -205,23 +205,29 @@ export class Judge {
     // Versions and times of what is paced are compared with the journal's.
     if (now - event.time <= OLD_NEWS_MS || event.kind === 'scheduled-change') return false;
     if (event.kind === 'rebalance-recommendation') return now - event.time >= REBALANCE_LASTS_MS;
+    if (!node.ready) return false;
     const deadlineAt = await this.deadlineOf(event, signal);
-    if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS || !node.ready) return false;
+    if (deadlineAt === 'unknown') return 'unknown';
+    if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS) return false;
     const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
     if (renewed.outcome === 'unknown') return 'unknown';
     return renewed.outcome === 'at' && hasOutlived(deadlineAt, renewed.at);
   }
 
-  /** A hook's is unknown as long as its timeout is. */
-  private async deadlineOf(event: NodeEvent, signal: AbortSignal): Promise<number | undefined> {
+  /** `unknown`: a hook's timeout could not be asked for. Where it may not be read, the drain's is assumed. */
+  private async deadlineOf(
+    event: NodeEvent,
+    signal: AbortSignal,
+  ): Promise<number | 'unknown' | undefined> {
     const news = newsOf(event, this.ports.clock.now());
     if (news.about === 'machine') return undefined;
     const { interruption } = news;
     const { hook } = interruption;
     if (hook === undefined) return deadlineOf(interruption, this.policy);
     const described = await this.ports.hooks.describe(hook.group, hook.name, signal);
-    if (described.outcome !== 'found') return undefined;
-    const { timeoutSeconds } = described;
+    if (described.outcome === 'failed') return 'unknown';
+    const timeoutSeconds =
+      described.outcome === 'found' ? described.timeoutSeconds : UNDESCRIBED_HOOK_TIMEOUT_SECONDS;
     return deadlineOf({ ...interruption, hook: { ...hook, timeoutSeconds } }, this.policy);
   }
 

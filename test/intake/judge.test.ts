@@ -23,6 +23,7 @@ const instanceId = instanceIdOf(1);
 const SPOT = spot(0, { instanceId });
 const REBALANCE = rebalance(0, { instanceId });
 const HOOK = terminateHook(0, { instanceId, token: 'token-1' });
+const THROTTLED = { outcome: 'failed', message: 'Rate exceeded' } as const;
 
 type Options = {
   node?: Partial<NodeView> | 'none';
@@ -308,9 +309,10 @@ describe('an instance that two Nodes claim', () => {
   });
 
   test("is given up at a hook's deadline, too, once its timeout is known", async () => {
-    const { judge, autoScaling } = await startTwice({ secondsAfterNoon: 301 });
-    expect(await judge(HOOK)).toEqual({ end: 'later', seconds: 30 });
+    const { judge, autoScaling, hooks } = await startTwice({ secondsAfterNoon: 301 });
     autoScaling.timeouts.set('workers/drain', 300);
+    hooks.descriptions.answerNext(THROTTLED);
+    expect(await judge(HOOK)).toEqual({ end: 'later', seconds: 30 });
     expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'stale' });
   });
 
@@ -395,15 +397,36 @@ describe('old news', () => {
       outcome: 'recorded',
     },
     {
-      name: 'whose timeout nobody knows',
+      name: 'past the timeout that is assumed where it may not be read',
       timeoutSeconds: undefined,
       rules: {},
+      outcome: 'stale',
+    },
+    {
+      name: 'within the time for draining that hooks have, where its timeout may not be read',
+      timeoutSeconds: undefined,
+      rules: { terminateHookDrainSeconds: 1800 },
       outcome: 'recorded',
     },
   ])('a hook $name: $outcome', async ({ timeoutSeconds, rules, outcome }) => {
     const { judge, autoScaling } = await start({ secondsAfterNoon: 900, rules });
     if (timeoutSeconds !== undefined) autoScaling.timeouts.set('workers/drain', timeoutSeconds);
     expect(await judge(HOOK)).toEqual({ end: 'over', outcome });
+  });
+
+  test('of a hook is judged again while its timeout could not be asked for', async () => {
+    const { judge, cluster, autoScaling, hooks } = await start({ secondsAfterNoon: 3600 });
+    autoScaling.timeouts.set('workers/drain', 300);
+    hooks.descriptions.answerNext(THROTTLED);
+    expect(await judge(HOOK)).toEqual({ end: 'later', seconds: 3 });
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'stale' });
+    expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test('of a hook is recorded, whatever its timeout, of a node that is not Ready', async () => {
+    const { judge, hooks } = await start({ secondsAfterNoon: 3600, node: { ready: false } });
+    hooks.descriptions.answerBy(() => THROTTLED);
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'recorded' });
   });
 });
 

@@ -6,6 +6,7 @@ import { kindOf, newsOf, roleOf, type NodeEvent } from '../plan/interruption.ts'
 import type { NodeView } from '../plan/node.ts';
 import { REBALANCE_LASTS_MS } from '../plan/over.ts';
 import { isLeftToOwner } from '../plan/policy.ts';
+import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
 import { LaunchHooks, type LaunchPolicy, type LaunchVerdict } from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
@@ -279,6 +280,8 @@ export class Judge {
           ? { end: 'over', outcome: 'stale' }
           : this.judgeWithoutNode(event, signal);
       case 'refused': {
+        // What is not in memory either is tried again.
+        if (!isEmergency(kind)) return { end: 'later', seconds: RECHECK_SECONDS };
         // Acted on from memory; the message is the only record, and comes back if this process dies.
         const deadlineAt = deadlineAtReceipt(event, startedAt) ?? startedAt;
         const seconds = Math.ceil((deadlineAt - startedAt) / 1000);

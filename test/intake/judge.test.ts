@@ -150,6 +150,16 @@ describe('an event of a node', () => {
     { name: 'a hook for half a minute', event: HOOK, seconds: 30 },
     { name: 'a paced one for half a minute', event: REBALANCE, seconds: 30 },
     {
+      name: 'a paced one for half a minute, however far its deadline is',
+      event: scheduledChange(0, { instanceId, startAt: NOON + 36_000_000 }),
+      seconds: 30,
+    },
+    {
+      name: 'what only ends something for half a minute',
+      event: scheduledChange(0, { instanceId, startAt: NOON + 36_000_000, status: 'closed' }),
+      seconds: 30,
+    },
+    {
       name: 'none for longer than SQS allows',
       event: capacity(0, { instanceId, terminatesAt: NOON + 1e9 }),
       seconds: 43_200,

@@ -1,20 +1,23 @@
 import type { Timer } from '../clock.ts';
 import type { Journal, JournalState } from '../plan/journal.ts';
+import { hasOpenHook } from '../plan/policy.ts';
 import { Departures } from './departures.ts';
 import { EvictionQueue } from './eviction-queue.ts';
 import { HookAdvice } from './hook-advice.ts';
 import { NodeDrain, type DrainPolicy, type DrainPorts } from './node-drain.ts';
 
-/** How long after its end a drain is begun again, where the journal still calls for it. */
+/** How long after its end a drain is first begun again, where the journal still calls for it. */
 const AGAIN_AFTER_MS = {
   /** By a fault of ours. */
   failed: 5000,
-  /** The API server had no such Node, of whose end the watch has yet to tell. */
+  /** The API server had no such Node, of whose end the watch has yet to tell; or a hook was given up. */
   settled: 1000,
   /** Something else has come in its place, or all that called for it had gone for a moment. */
   'node gone': 0,
   stopped: 0,
 } as const;
+/** A drain that came to its end changes little by beginning again: twice as long each time, until the journal changes. */
+const MAX_AGAIN_AFTER_MS = 300_000;
 
 /** One drain per node, begun, followed and ended by what the journals say. */
 export class Drains {
@@ -24,6 +27,8 @@ export class Drains {
   private readonly open = new Set<NodeDrain>();
   private readonly running = new Set<Promise<void>>();
   private readonly again = new Map<string, Timer>();
+  /** Of the Nodes whose journal has called for a drain since its last one ended: the latest pause. */
+  private readonly pausesMs = new Map<string, number>();
   private readonly ports: DrainPorts;
   private readonly policy: DrainPolicy;
   private stopped = false;
@@ -45,6 +50,7 @@ export class Drains {
   /** A node's journal as it stands now; undefined: the Node is gone, or nothing of ours is on it. */
   follow(nodeName: string, journal: Journal | undefined): void {
     if (this.stopped) return;
+    this.pausesMs.delete(nodeName);
     const drain = this.drains.get(nodeName);
     if (journal === undefined || !isDraining(journal.state)) {
       if (this.ports.nodeOf(nodeName) === undefined) {
@@ -55,7 +61,7 @@ export class Drains {
       return;
     }
     if (drain !== undefined) drain.update(journal);
-    else if (callsForDrain(journal)) this.begin(nodeName, journal);
+    else if (callsForDrain(journal, this.policy)) this.begin(nodeName, journal);
   }
 
   /** Something about the Node changed that a drain may wait for. */
@@ -73,6 +79,8 @@ export class Drains {
   }
 
   private begin(nodeName: string, journal: Journal): void {
+    this.again.get(nodeName)?.cancel();
+    this.again.delete(nodeName);
     const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
     this.drains.set(nodeName, drain);
     this.open.add(drain);
@@ -86,23 +94,38 @@ export class Drains {
         this.running.delete(running);
         this.open.delete(drain);
         if (this.drains.get(nodeName) === drain) this.drains.delete(nodeName);
-        this.beginAgain(nodeName, AGAIN_AFTER_MS[end]);
+        this.beginAgain(nodeName, end);
       });
     this.running.add(running);
   }
 
   /** If the journal still calls for it: the Node may have come back while its hooks were completed. */
-  private beginAgain(nodeName: string, afterMs: number): void {
-    if (this.stopped || this.ports.nodeOf(nodeName) === undefined) return;
-    const journal = this.ports.journals.journalOf(nodeName);
-    if (journal === undefined || !callsForDrain(journal)) return;
+  private beginAgain(nodeName: string, end: keyof typeof AGAIN_AFTER_MS): void {
+    const lastMs = this.pausesMs.get(nodeName);
+    this.pausesMs.delete(nodeName);
+    if (this.stopped || !this.isCalledFor(nodeName)) return;
+    const afterMs =
+      end === 'settled' && lastMs !== undefined
+        ? Math.min(Math.max(AGAIN_AFTER_MS.settled, 2 * lastMs), MAX_AGAIN_AFTER_MS)
+        : AGAIN_AFTER_MS[end];
+    this.pausesMs.set(nodeName, afterMs);
     const timer = this.ports.clock.after(afterMs, () => {
       this.again.delete(nodeName);
-      if (!this.drains.has(nodeName))
-        this.follow(nodeName, this.ports.journals.journalOf(nodeName));
+      const journal = this.ports.journals.journalOf(nodeName);
+      if (journal === undefined || this.drains.has(nodeName)) return;
+      if (this.isCalledFor(nodeName)) this.begin(nodeName, journal);
     });
     this.again.get(nodeName)?.cancel();
     this.again.set(nodeName, timer);
+  }
+
+  private isCalledFor(nodeName: string): boolean {
+    const journal = this.ports.journals.journalOf(nodeName);
+    return (
+      journal !== undefined &&
+      this.ports.nodeOf(nodeName) !== undefined &&
+      callsForDrain(journal, this.policy)
+    );
   }
 }
 
@@ -121,8 +144,8 @@ function isDraining(state: JournalState): boolean {
   }
 }
 
-/** Of a machine that is off, only the hooks are left to complete. */
-function callsForDrain({ state, live }: Journal): boolean {
-  const hasHooks = live.some(({ hook }) => hook !== undefined && hook.completedAt === undefined);
-  return state === 'draining' || (state === 'stopped' && hasHooks);
+/** Of a machine that is off, only the hooks of ours are left to complete. */
+function callsForDrain({ state, live }: Journal, policy: DrainPolicy): boolean {
+  if (state === 'stopped') return live.some((entry) => hasOpenHook(entry, policy));
+  return state === 'draining';
 }

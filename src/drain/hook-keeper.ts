@@ -7,7 +7,7 @@ import {
 } from '../plan/deadline.ts';
 import type { Interruption, InterruptionHook } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
-import type { Policy } from '../plan/policy.ts';
+import { hasOpenHook, type Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
 import type { HookAdvice } from './hook-advice.ts';
 import type { Journals } from './journals.ts';
@@ -94,13 +94,8 @@ export class HookKeeper {
     this.beats.clear();
   }
 
-  private isOurs({ kind, hook }: Hooked): boolean {
-    return (
-      this.policy.actions[kind] !== 'ignore' &&
-      hook.completedAt === undefined &&
-      !this.done.has(hook.token) &&
-      this.policy.isOurHook(hook.group, hook.name)
-    );
+  private isOurs(entry: Hooked): boolean {
+    return hasOpenHook(entry, this.policy) && !this.done.has(entry.hook.token);
   }
 
   private async complete(

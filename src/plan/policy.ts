@@ -1,3 +1,4 @@
+import type { Interruption } from './interruption.ts';
 import type { Journal } from './journal.ts';
 import type { NodeView } from './node.ts';
 import { isEmergency, type InterruptionKind } from './rows.ts';
@@ -68,6 +69,16 @@ export function isLeftToOwner(
     default:
       throw new Error(`unexpected setting: ${JSON.stringify(managedNodes satisfies never)}`);
   }
+}
+
+/** Whether its lifecycle hook is ours to complete, and not known to be completed. */
+export function hasOpenHook({ kind, hook }: Interruption, policy: Policy): boolean {
+  return (
+    hook !== undefined &&
+    hook.completedAt === undefined &&
+    policy.actions[kind] !== 'ignore' &&
+    policy.isOurHook(hook.group, hook.name)
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { at } from '../plan/samples.ts';
+import { at, stateChange } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { addPods, beginHook, newOutside, rebalance, spot, startDrains, soon } from './start.ts';
 
@@ -143,6 +143,56 @@ describe('a Node whose name another machine takes over', () => {
       taints: [],
     });
     expect(soon(clock)).toEqual([]);
+  });
+});
+
+describe('a machine that is off', () => {
+  const offAt = 5;
+
+  async function startOff(options: { group?: string; denied?: boolean } = {}) {
+    const started = startDrains();
+    const { cluster, record, hooks, clock } = started;
+    cluster.budgets.set('web', 0);
+    addPods(started, 1);
+    if (options.denied === true) {
+      hooks.completions.answerBy(() => ({ outcome: 'failed', denied: true, message: 'denied' }));
+    }
+    await record(beginHook(started, { group: options.group ?? 'workers' }));
+    await clock.advance(offAt * 1000);
+    cluster.stopKubelet('node-1');
+    await record(stateChange('stopped', offAt, { instanceId: instanceIdOf(1) }));
+    return started;
+  }
+
+  test('is drained no more for the hooks of others', async () => {
+    const { drains, journal, report, clock } = await startOff({ group: 'theirs' });
+    await clock.advance(10_000);
+    expect(journal()).toMatchObject({ state: 'stopped', live: [{ hook: { group: 'theirs' } }] });
+    const told = report.told('machine off').length;
+    await clock.advance(120_000);
+    expect(drains.active).toBe(0);
+    expect(report.told('machine off')).toHaveLength(told);
+    expect(told).toBe(1);
+  });
+
+  test('has a hook that was given up tried again, ever more slowly, every 5 minutes at last', async () => {
+    const { hooks, journal, clock } = await startOff({ denied: true });
+    await clock.advance(1_000_000);
+    expect(journal()).toMatchObject({ state: 'stopped' });
+    const before = hooks.completions.count;
+    await clock.advance(3_600_000);
+    expect(hooks.completions.count - before).toBeGreaterThanOrEqual(11);
+    expect(hooks.completions.count - before).toBeLessThanOrEqual(13);
+  });
+
+  test('has a hook that was given up completed as soon as the journal changes', async () => {
+    const started = await startOff({ denied: true });
+    const { hooks, record, autoScaling, clock } = started;
+    await clock.advance(2_000_000);
+    hooks.completions.answerBy(undefined);
+    await record(beginHook(started, { token: 'token-2' }));
+    await clock.advance(1000);
+    expect(autoScaling.completedAt('token-2')).toBeDefined();
   });
 });
 

@@ -280,8 +280,9 @@ function foldVersion(journal: Journal, news: Changing, policy: Policy, now: numb
       verdict: live === undefined && !news.change.closed ? 'stale' : 'recorded',
     };
   }
-  const stillBegun = live?.begunAt !== undefined && opensAt(merged, policy) <= now;
-  const reopened: Changing = { ...merged, begunAt: stillBegun ? live.begunAt : undefined };
+  // Many that start together begin before their lead: told again of the same start, they stay begun.
+  const staysBegun = sameStart || opensAt(merged, policy) <= now;
+  const reopened: Changing = { ...merged, begunAt: staysBegun ? live?.begunAt : undefined };
   if (live !== undefined)
     return { journal: replaced(journal, live, reopened), verdict: 'recorded' };
   const ended = journal.ended.filter(({ id }) => id !== news.id);

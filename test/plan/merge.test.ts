@@ -269,6 +269,38 @@ function planAfter(events: readonly Parameters<typeof eventChange>[0][]) {
   return planOf(journalOf([...events.map(eventChange), ...described]), policy(), undefined);
 }
 
+describe('news of a scheduled change that began before its lead', () => {
+  // Days before its start: its group needs many turns.
+  const waiting = journalOf([eventChange(scheduledChange(0))]);
+  const ids = waiting.live.map(({ id }) => id);
+  const begun = folded(waiting, { type: 'begun', ids }, at(2));
+  const settled = folded(begun, { type: 'settled', asOf: ids }, at(3));
+  const toldAgain = eventChange(scheduledChange(0, { lastUpdatedAt: at(60) }));
+  const DAY = 86_400;
+  const rescheduled = eventChange(
+    scheduledChange(0, { lastUpdatedAt: at(60), startAt: at(9 * DAY), endAt: at(9 * DAY + 7200) }),
+  );
+
+  test.each([
+    { name: 'draining', before: begun },
+    { name: 'settled', before: settled },
+  ])('leaves a $name node as it is when its start is the same', ({ name, before }) => {
+    expect(before.state).toBe(name);
+    const after = folded(before, toldAgain, at(61));
+    expect(after).toMatchObject({ state: name, live: [{ begunAt: at(2) }] });
+    expect(after.live[0]?.change?.updatedAt).toBe(at(60));
+  });
+
+  test.each([
+    { name: 'draining', before: begun },
+    { name: 'settled', before: settled },
+  ])('puts a $name node back to waiting when it is rescheduled beyond its lead', ({ before }) => {
+    const after = folded(before, rescheduled, at(61));
+    expect(after.state).toBe('waiting');
+    expect(after.live[0]?.begunAt).toBeUndefined();
+  });
+});
+
 describe('events of one instance in whatever order', () => {
   test('end in the same plan', () => {
     const orders = episode.chain((events) =>

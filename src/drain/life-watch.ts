@@ -1,6 +1,12 @@
 import type { Clock, Timer } from '../clock.ts';
 import type { Journal } from '../plan/journal.ts';
-import { mayBeTakenOut, nextLook, overdueFrom, type LookReason } from '../plan/life.ts';
+import {
+  mayBeTakenOut,
+  nextLook,
+  overdueFrom,
+  unansweredWaitMs,
+  type LookReason,
+} from '../plan/life.ts';
 import type { NodeView } from '../plan/node.ts';
 import type { Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
@@ -15,7 +21,14 @@ type Ports = Readonly<{
   report: Report;
 }>;
 
-type Watched = { journal: Journal; timer: Timer | undefined; reported: Set<string> };
+type Watched = {
+  journal: Journal;
+  timer: Timer | undefined;
+  reported: Set<string>;
+  /** Looks in a row that got no answer, and until when (epoch ms) none follows them. */
+  unanswered: number;
+  quietUntil: number;
+};
 
 /**
  * Asks for kubelets' Leases where the journal waits for a sign of life, or for the lack of one: a
@@ -43,7 +56,8 @@ export class LifeWatch {
     }
     const live = new Set(journal.live.map(({ id }) => id));
     const reported = new Set([...(known?.reported ?? [])].filter((id) => live.has(id)));
-    const watched: Watched = { journal, timer: undefined, reported };
+    const { unanswered = 0, quietUntil = -Infinity } = known ?? {};
+    const watched: Watched = { journal, timer: undefined, reported, unanswered, quietUntil };
     if (this.arm(nodeName, node, watched)) this.watched.set(nodeName, watched);
     else this.watched.delete(nodeName);
   }
@@ -59,7 +73,7 @@ export class LifeWatch {
     const now = clock.now();
     const look = nextLook(watched.journal, node, this.policy, watched.reported, now);
     if (look === undefined) return false;
-    watched.timer = clock.after(look.at - now, () => {
+    watched.timer = clock.after(Math.max(look.at, watched.quietUntil) - now, () => {
       void this.look(nodeName, watched, look.why);
     });
     return true;
@@ -77,7 +91,12 @@ export class LifeWatch {
     const node = this.ports.nodeOf(nodeName);
     // What has changed meanwhile is looked at by itself.
     if (this.watched.get(nodeName) !== watched || node === undefined) return;
-    if (renewedAt !== 'unknown') {
+    if (renewedAt === 'unknown') {
+      // Nothing is concluded, so what was due is due still.
+      watched.unanswered += 1;
+      watched.quietUntil = this.ports.clock.now() + unansweredWaitMs(watched.unanswered);
+    } else {
+      watched.unanswered = 0;
       await this.conclude(
         nodeName,
         node,

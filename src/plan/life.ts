@@ -53,6 +53,11 @@ export function nextLook(
   return looks.toSorted((a, b) => a.at - b.at)[0];
 }
 
+/** So long nothing is asked after so many looks (1 or more) in a row that got no answer. */
+export function unansweredWaitMs(unanswered: number): number {
+  return Math.min(LOOK_EVERY_MS * 2 ** (unanswered - 1), LOOK_LATER_EVERY_MS);
+}
+
 /** Both conditions but the Lease: on a live node the taint corrupts data. */
 export function mayBeTakenOut({ signs }: Journal, node: NodeView, policy: Policy): boolean {
   return (

@@ -330,4 +330,23 @@ describe('a machine that comes back', () => {
     expect(report.told('machine alive after its deadline')).toHaveLength(1);
     expect(cluster.node('node-1').unschedulable).toBe(true);
   });
+
+  test('though it should be gone is asked for at growing intervals while no answer comes', async () => {
+    const started = startDrains();
+    const { record, clock, report, store } = started;
+    await record(spot());
+    await clock.advance(11 * MINUTE);
+    store.renewals.answerBy(() => ({ outcome: 'unknown' }));
+    const before = store.renewals.count;
+    // Due 12 minutes after noon: asked then, and 5, 15, 35, 75, 155 s and so on after that.
+    await clock.advance(2 * MINUTE);
+    expect(store.renewals.count - before).toBe(4);
+    await clock.advance(HOUR);
+    expect(store.renewals.count - before).toBeLessThan(20);
+    expect(report.told('machine alive after its deadline')).toEqual([]);
+
+    store.renewals.answerBy(undefined);
+    await clock.advance(5 * MINUTE);
+    expect(report.told('machine alive after its deadline')).toHaveLength(1);
+  });
 });

@@ -78,16 +78,17 @@ export class Pacer {
     const now = this.ports.clock.now();
     if (![...this.paced.values()].some(({ live }) => live.some(isWaiting))) return;
     const nodes = new Map<string, Journal>();
+    const passedOver = new Set<string>();
     for (const [name, journal] of this.paced) {
       const until = this.passedOver.get(name);
       if (until !== undefined && until > now) {
         this.lookAt(until);
-        continue;
+        passedOver.add(name);
       }
       nodes.set(name, this.withTurnOnItsWay(name, journal, now));
     }
     const limit = limitOf(this.policy.voluntaryDrainLimit, this.ports.selectedNodes());
-    const { begin, nextAt } = turnsOf(nodes, limit, this.policy, now);
+    const { begin, nextAt } = turnsOf(nodes, limit, this.policy, now, passedOver);
     for (const { name, ids } of begin) void this.give(name, ids);
     this.lookAt(nextAt);
   }

@@ -25,13 +25,15 @@ type Candidate = Readonly<{ name: string; ids: readonly string[]; age: number }>
 
 /**
  * Whose turn it is, of all nodes with paced interruptions: the oldest first, as many as the limit
- * leaves slots for; from its last call on, any.
+ * leaves slots for; from its last call on, any. Nodes passed over get no turn, and keep what slot
+ * they have.
  */
 export function turnsOf(
   nodes: ReadonlyMap<string, Journal>,
   limit: number,
   policy: Policy,
   now: number,
+  passedOver: ReadonlySet<string>,
 ): Turns {
   const opening = openings(nodes, limit, policy);
   const begin: Turn[] = [];
@@ -43,6 +45,7 @@ export function turnsOf(
     const hasSlot = now < slotUntil;
     if (hasSlot) taken += 1;
     if (hasSlot && slotUntil < nextAt) nextAt = slotUntil;
+    if (passedOver.has(name)) continue;
     const waiting = journal.live.filter(
       (entry) => isWaiting(entry) && policy.actions[entry.kind] !== 'ignore',
     );

@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { Pacer } from '../../src/drain/pacer.ts';
 import { at, scheduledChange, stateChange } from '../plan/samples.ts';
 import * as samples from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
@@ -55,6 +56,46 @@ describe('paced drains', () => {
     cluster.deleteNode('node-1');
     await clock.advance(MINUTE);
     expect(states(started)).toEqual({ 'node-2': 'settled', 'node-3': 'waiting' });
+  });
+
+  test('keep their slot while a further turn of theirs cannot be recorded', async () => {
+    const { clock, report } = newOutside().connect();
+    const asked: string[] = [];
+    const pacer = new Pacer(
+      {
+        clock,
+        report,
+        selectedNodes: () => 2,
+        journals: {
+          journalOf: () => undefined,
+          apply: async (name) => {
+            asked.push(name);
+            return { outcome: 'refused' };
+          },
+        },
+      },
+      samples.policy({ voluntaryDrainLimit: { nodes: 1 } }),
+    );
+    onTestFinished(() => pacer.stop());
+    const rebalanced = {
+      id: 'rebalance',
+      row: 'rebalance',
+      kind: 'rebalance',
+      deadlineAt: undefined,
+    } as const;
+    const begun = samples.interruption({ ...rebalanced, begunAt: at(1) });
+    const retired = samples.interruption({
+      id: 'change/retirement',
+      row: 'retirement',
+      kind: 'scheduled-change',
+      deadlineAt: at(9 * 86_400),
+    });
+    pacer.follow('node-1', samples.journal({ state: 'draining', live: [begun, retired] }));
+    const waits = samples.interruption(rebalanced);
+    pacer.follow('node-2', samples.journal({ state: 'waiting', live: [waits] }));
+    await clock.advance(5 * MINUTE);
+    expect(asked.length).toBeGreaterThan(1);
+    expect(new Set(asked)).toEqual(new Set(['node-1']));
   });
 
   test('give up their slot 15 minutes after they are drained, where they have a deadline', async () => {

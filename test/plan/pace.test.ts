@@ -41,8 +41,15 @@ function turns(
   limit: number,
   now = at(10),
   rules: Partial<Policy> = {},
+  passedOver: readonly string[] = [],
 ) {
-  const { begin, nextAt } = turnsOf(new Map(Object.entries(nodes)), limit, policy(rules), now);
+  const { begin, nextAt } = turnsOf(
+    new Map(Object.entries(nodes)),
+    limit,
+    policy(rules),
+    now,
+    new Set(passedOver),
+  );
   return { names: begin.map(({ name }) => name).toSorted(), begin, nextAt };
 }
 
@@ -78,6 +85,27 @@ describe('whose turn it is', () => {
     };
     expect(turns(nodes, 1)).toMatchObject({ names: [], nextAt: Infinity });
     expect(turns(nodes, 2).names).toEqual(['next']);
+  });
+
+  test('a node that is passed over keeps the slot it has, and gets no turn for more', () => {
+    const nodes = {
+      drained: journal({
+        state: 'draining',
+        live: [rebalanced({ begunAt: at(1) }), maintained('retirement', 9 * DAY)],
+      }),
+      next: waiting([rebalanced()]),
+    };
+    expect(turns(nodes, 1, at(10), {}, ['drained']).names).toEqual([]);
+    expect(turns(nodes, 2, at(10), {}, ['drained']).names).toEqual(['next']);
+  });
+
+  test('a node that is passed over takes no free slot from the next', () => {
+    const nodes = {
+      oldest: waiting([rebalanced({ recordedAt: at(1) })]),
+      next: waiting([rebalanced({ recordedAt: at(2) })]),
+      dueAtLast: waiting([maintained('reboot', 600)]),
+    };
+    expect(turns(nodes, 1, at(10), {}, ['oldest', 'dueAtLast']).names).toEqual(['next']);
   });
 
   test('a drained node keeps its slot until it is gone, where it has no deadline', () => {

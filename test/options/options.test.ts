@@ -45,6 +45,8 @@ describe('the options', () => {
       waitForVolumes: true,
       unknownInstanceGraceSeconds: 60,
       completeUnknownHooks: false,
+      leaderElection: true,
+      leaseName: 'node-termination-controller',
       httpPort: 8080,
       podNamespace: undefined,
       podName: undefined,

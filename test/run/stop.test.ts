@@ -41,6 +41,7 @@ test('ready when the index is filled and the queue answers, not when the queue f
   expect(checks).toMatchObject([
     { name: 'not stopping', ok: true },
     { name: 'node index', ok: true },
+    { name: 'lease', ok: true, detail: 'leading' },
     { name: 'queue', ok: false, detail: expect.stringMatching(/ECONNRE(SET|FUSED)/) as unknown },
   ]);
   expect((await fetch(`${url}/healthz`)).status).toBe(200);

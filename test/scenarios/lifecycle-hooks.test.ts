@@ -182,7 +182,8 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
       { by: 'eviction', status: 201 },
     ]);
     const writes = writesAmong(await controllerRequests(world, { resource: 'nodes', name: node }));
-    for (const { status } of writes) expect(status).toBe(200);
+    // Others write to Nodes as well: a conflict is answered by another write.
+    for (const { status } of writes) expect([200, 409]).toContain(status);
   });
 });
 

@@ -188,10 +188,11 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
     const { api, kubelet } = world;
     const instance = await addNode('alive');
     await kubelet.setReady('alive', false);
-    await kubelet.renewLease('alive', Date.now() + 1000);
+    const renewedAt = Date.now();
+    await kubelet.renewLease('alive', renewedAt);
     const { queue } = await runController(world, { OUT_OF_SERVICE_TAINT: 'true' });
-    const id = await queue.send(stateChange({ instanceId: instance, state: 'stopped' }));
-    await untilDeleted(queue, [id]);
+    const stopped = { instanceId: instance, state: 'stopped', time: renewedAt - 2000 } as const;
+    await untilDeleted(queue, [await queue.send(stateChange(stopped))]);
     expect(await marks('alive')).toMatchObject({ ...bare, journal: undefined });
     expect(outOfServiceTaints(await getNode(api, 'alive'))).toEqual([]);
   });

@@ -37,7 +37,7 @@ const WATCH_SECONDS = { shortest: 300, longest: 600 };
 /** Two bookmarks, which come about each minute, have been missed. */
 const SILENCE_MS = 150_000;
 /** The longest keeps an API server that comes back from being noticed late. */
-const BACK_OFF_MS = { first: 100, longest: 1000 };
+const BACK_OFF_MS = { first: 100, longest: 500 };
 const LONGEST_RETRY_AFTER_MS = 30_000;
 /** A watch that ends sooner and brought nothing is a failure, so that it cannot end in a busy loop. */
 const BRIEF_MS = 5000;

@@ -396,7 +396,7 @@ describe('the watch', () => {
       waits.push(await waitAfter(clock, call.end));
       call = await watchFrom('5');
     }
-    expect(waits).toEqual([75, 150, 300, 600, 750, 750]);
+    expect(waits).toEqual([75, 150, 300, 375, 375, 375]);
   });
 
   test('forgets earlier failures once it has lasted', async () => {

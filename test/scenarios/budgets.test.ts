@@ -165,6 +165,12 @@ describe.skipIf(needs)('a budget that refuses', { meta: { needs } }, () => {
 
     await queue.send(rebalance({ instanceId: instance }));
     await untilSettled(api, node);
+    // What the server has answered, its watches may tell a moment later.
+    await eventually(
+      () =>
+        nodeWatch.of(node).some(({ object }) => isSettled(object)) &&
+        pods.every(({ metadata }) => podWatch.of(metadata.name).some(({ deleted }) => deleted)),
+    );
     await Promise.all([podWatch.stop(), nodeWatch.stop()]);
 
     expect([...conflicts.values()]).toEqual(pods.map(() => 3));

@@ -31,8 +31,10 @@ const LEASE_SECONDS = 15;
 /** Without a renewal for this long, a leader stops writing: well before another may take the Lease. */
 const RENEW_DEADLINE_MS = 10_000;
 const RETRY_MS = 2000;
-/** Nodes are waiting: whoever the API server answers first goes on. */
-const RETRY_WHEN_CUT_OFF_MS = 500;
+/** Nodes are waiting, and nothing else of ours asks an API server that is only just back. */
+const RETRY_WHEN_CUT_OFF_MS = 200;
+/** The Lease seems free, but an API server that is only just back did not let us have it. */
+const RETRY_TAKING_MS = 500;
 /** Of the 5 s in which the process is to end. */
 const RELEASE_WITHIN_MS = 500;
 
@@ -109,7 +111,7 @@ export class Election {
       await this.sleep(waitMs, stop);
       return;
     }
-    if (!(await this.take(stop))) await this.sleep(RETRY_MS, stop, 0.2);
+    if (!(await this.take(stop))) await this.sleep(RETRY_TAKING_MS, stop, 0.2);
   }
 
   /** Epoch ms. */

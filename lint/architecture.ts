@@ -21,7 +21,7 @@ type Layer = {
 const core = ['events', 'plan'];
 const stages = ['intake', 'drain', 'election'];
 const edges = ['aws', 'kubernetes', 'report', 'http'];
-const roots = ['options', 'clock', 'abort', ...core, ...stages, ...edges];
+const roots = ['options', 'clock', 'abort', 'watchdog', 'self-watch', ...core, ...stages, ...edges];
 const commands = ['doctor', 'preview', 'drill'];
 
 // The port through which all of them tell what happens.
@@ -38,23 +38,23 @@ const layers: Readonly<Record<string, Layer>> = {
   events: { imports: [], types: [], packages: ['zod'] },
   plan: { imports: ['events'], types: [], packages: ['zod'] },
   intake: {
-    imports: [...core, 'clock'],
+    imports: [...core, 'clock', 'watchdog'],
     types: [report, 'drain/lifecycle-hooks.ts'],
     packages: stagePackages,
   },
   drain: {
-    imports: [...core, 'clock'],
+    imports: [...core, 'clock', 'watchdog'],
     types: [report],
     packages: [...stagePackages, 'tinyqueue'],
   },
-  election: { imports: ['clock'], types: [report], packages: stagePackages },
+  election: { imports: ['clock', 'watchdog'], types: [report], packages: stagePackages },
   aws: {
-    imports: ['abort', 'clock'],
+    imports: ['abort', 'clock', 'watchdog'],
     types: [report, ...stages, ...core],
     packages: ['@aws-sdk/*', '@smithy/*', 'node:*', 'zod'],
   },
   kubernetes: {
-    imports: ['abort', 'clock', 'plan/node.ts'],
+    imports: ['abort', 'clock', 'watchdog', 'plan/node.ts'],
     types: [report, ...stages, ...core],
     packages: ['@kubernetes/client-node', '@kubernetes/client-node/*', 'node:*', 'undici', 'zod'],
   },
@@ -66,6 +66,8 @@ const layers: Readonly<Record<string, Layer>> = {
   http: { imports: [...core, 'clock'], types: [report, ...stages], packages: ['node:*', 'zod'] },
   abort: { imports: [], types: [], packages: [] },
   clock: { imports: [], types: [], packages: [] },
+  watchdog: { imports: [], types: [], packages: [] },
+  'self-watch': { imports: ['watchdog'], types: ['clock', 'http/server.ts', report], packages: [] },
   options: { imports: [...core, 'kubernetes/selector.ts'], types: [], packages: ['node:*', 'zod'] },
   controller: { imports: roots, types: [], packages: ['node:*'] },
   doctor: { imports: roots, types: [], packages: ['*'] },

@@ -11,6 +11,7 @@ import type { NodeIndex, NodeStore } from './intake/node-store.ts';
 import type { Queue } from './intake/queue.ts';
 import { Records } from './intake/records.ts';
 import type { Report } from './report/report.ts';
+import type { Watchdog } from './watchdog.ts';
 
 /** What lies outside of the flow; the simulation has its own. */
 export type Ports = Readonly<{
@@ -21,6 +22,7 @@ export type Ports = Readonly<{
   volumes: Volumes;
   hooks: LifecycleHooks;
   clock: Clock;
+  watchdog: Watchdog;
   report: Report;
 }>;
 
@@ -38,8 +40,8 @@ const MARKS_FIRST_MS = 5000;
  * The node index is filled when this is called, so that a restart finds every journal.
  */
 export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy): Controller {
-  const { nodes, store, clock, report } = ports;
-  const breaker = new Breaker((signal) => store.ping(signal), clock, report);
+  const { nodes, store, clock, report, watchdog } = ports;
+  const breaker = new Breaker((signal) => store.ping(signal), clock, report, watchdog);
   const records = new Records(ports, breaker, policy);
   const intake = new Intake(ports, policy, records, breaker);
 

@@ -37,6 +37,7 @@ export function withoutEffect(ports: Ports): Ports {
       },
     },
     clock: ports.clock,
+    watchdog: ports.watchdog,
     report,
   };
 }

@@ -18,6 +18,8 @@ import { createVolumes } from './kubernetes/volumes.ts';
 import { regionOfQueue, type Options } from './options.ts';
 import { isHookOfOurs } from './plan/hooks.ts';
 import { createLog, type Log } from './report/log.ts';
+import { SelfWatch } from './self-watch.ts';
+import type { Watchdog } from './watchdog.ts';
 
 /** Then what is still under way is given up, so that the process ends within 5 s. */
 const STOP_WITHIN_MS = 4000;
@@ -82,11 +84,15 @@ async function start(
   stop: AbortSignal,
   release: AsyncDisposableStack,
 ): Promise<ElectionEnd> {
+  const watchdog = new SelfWatch(steadyClock, log);
+  watchdog.start();
+  release.defer(() => watchdog.stop());
   const connectToApiServer = (): Connection =>
     connect({
       kubeconfigPath: options.kubeconfig,
       userAgent: `node-termination-controller/${version}`,
       clock,
+      watchdog,
       report: log,
     });
   const connection = connectToApiServer();
@@ -95,7 +101,7 @@ async function start(
   const running: Running = {};
   const http = await startHttpServer({
     port: options.httpPort,
-    health: () => [],
+    health: () => watchdog.checks(),
     readiness: () => readiness(running, stop),
     report: log,
   });
@@ -107,6 +113,7 @@ async function start(
     selector: options.nodeSelector,
     reservationLabel: options.capacityReservationLabel,
     clock,
+    watchdog,
     report: log,
   });
   release.defer(() => nodes.close());
@@ -115,7 +122,7 @@ async function start(
   running.nodes = nodes;
 
   const begin = (): Term => {
-    const { controller, term } = beginTerm(options, nodes, connectToApiServer(), log);
+    const { controller, term } = beginTerm(options, nodes, connectToApiServer(), watchdog, log);
     running.controller = controller;
     log.info('ready');
     return term;
@@ -137,10 +144,11 @@ async function start(
     namespace: options.podNamespace ?? connection.namespace ?? 'default',
     name: options.leaseName,
     clock,
+    watchdog,
     report: log,
   });
   const election = new Election(
-    { leases, clock: steadyClock, report: log, begin },
+    { leases, clock: steadyClock, watchdog, report: log, begin },
     options.podName ?? `${hostname()}_${randomUUID()}`,
   );
   running.election = election;
@@ -157,14 +165,16 @@ function beginTerm(
   options: Options,
   nodes: NodeIndex,
   connection: Connection,
+  watchdog: Watchdog,
   log: Log,
 ): { controller: Controller; term: Term } {
   const queue = createQueue({
     queueUrl: options.queueUrl,
     region: regionOfQueue(options.queueUrl) ?? options.awsRegion,
     clock,
+    watchdog,
   });
-  const hooks = createLifecycleHooks({ region: options.awsRegion, clock });
+  const hooks = createLifecycleHooks({ region: options.awsRegion, clock, watchdog });
   const ports = {
     queue,
     nodes,
@@ -173,10 +183,11 @@ function beginTerm(
       selector: options.nodeSelector,
       reservationLabel: options.capacityReservationLabel,
     }),
-    pods: createPods({ connection, clock, report: log }),
+    pods: createPods({ connection, clock, watchdog, report: log }),
     volumes: createVolumes({ connection, clock }),
     hooks,
     clock,
+    watchdog,
     report: log,
   };
   const controller = startController(

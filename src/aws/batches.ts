@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock.ts';
+import { Turns, UNWATCHED, type Watchdog } from '../watchdog.ts';
 import type { Failure } from './errors.ts';
 
 /** What became of one entry: whether it took effect, or why nothing is known of it. */
@@ -22,7 +23,7 @@ type Item<Entry> = {
 const LARGEST_BATCH = 10;
 const LINGER_MS = 4;
 const MOST_UNDER_WAY = 8;
-/** Far above what callers hold in hand. */
+/** Of entries without an answer, pauses included; far above what callers hold in hand. */
 const MOST_WAITING = 50_000;
 /** Shorter than the visibility of a message: later, its handle is hardly worth anything. */
 const TRY_FOR_MS = 15_000;
@@ -41,27 +42,37 @@ export class Batches<Entry> {
   private readonly waiting: Item<Entry>[] = [];
   private readonly pausing = new Map<Timer, readonly Item<Entry>[]>();
   private underWay = 0;
+  private unanswered = 0;
   /** What waits goes now, be it ten or not. */
   private due = false;
   private linger: Timer | undefined;
   private closing = false;
   private readonly cut = new AbortController();
   private readonly idle = Promise.withResolvers<void>();
+  private readonly turns: Turns;
 
-  constructor(what: string, send: Send<Entry>, clock: Clock) {
+  constructor(what: string, send: Send<Entry>, clock: Clock, watchdog: Watchdog = UNWATCHED) {
+    this.turns = new Turns(watchdog, 'acknowledge', what);
     this.what = what;
     this.send = send;
     this.clock = clock;
   }
 
   /** Resolves to whether it took effect; rejects when the queue could not be asked, or refuses. */
-  add(entry: Entry): Promise<boolean> {
-    return new Promise((resolve, reject) => {
-      if (this.closing) throw new Error(`${this.what}: the queue is closed`);
-      if (this.waiting.length >= MOST_WAITING) throw new Error(`${this.what}: too many wait`);
-      this.waiting.push({ entry, addedAt: this.clock.now(), resolve, reject, attempts: 0 });
-      this.pump();
-    });
+  async add(entry: Entry): Promise<boolean> {
+    if (this.closing) throw new Error(`${this.what}: the queue is closed`);
+    if (this.unanswered >= MOST_WAITING) throw new Error(`${this.what}: too many wait`);
+    const leave = this.turns.enter();
+    this.unanswered++;
+    try {
+      return await new Promise((resolve, reject) => {
+        this.waiting.push({ entry, addedAt: this.clock.now(), resolve, reject, attempts: 0 });
+        this.pump();
+      });
+    } finally {
+      this.unanswered--;
+      leave();
+    }
   }
 
   /** Sends what waits; rejects what has no answer when the limit has passed. */

@@ -8,6 +8,7 @@ import {
 import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
+import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { failureOf } from './errors.ts';
 import { bounded, clientDefaults, Slots } from './requests.ts';
 
@@ -19,6 +20,7 @@ export interface OpenLifecycleHooks extends LifecycleHooks {
 type LifecycleHooksOptions = Readonly<{
   region: string;
   clock: Clock;
+  watchdog?: Watchdog;
   /** Groups whose hooks are remembered. */
   mostGroups?: number;
 }>;
@@ -55,12 +57,13 @@ class AutoScalingHooks implements OpenLifecycleHooks {
   private readonly client: AutoScalingClient;
   private readonly clock: Clock;
   private readonly mostGroups: number;
-  private readonly slots = new Slots(MOST_UNDER_WAY);
+  private readonly slots: Slots;
   private readonly known = new Map<string, Known>();
   private readonly lookUps = new Map<string, Promise<Group>>();
   private readonly closing = new AbortController();
 
-  constructor({ region, clock, mostGroups = 1000 }: LifecycleHooksOptions) {
+  constructor({ region, clock, watchdog = UNWATCHED, mostGroups = 1000 }: LifecycleHooksOptions) {
+    this.slots = new Slots(MOST_UNDER_WAY, clock, watchdog, 'Auto Scaling requests');
     this.client = new AutoScalingClient(clientDefaults(region));
     this.clock = clock;
     this.mostGroups = mostGroups;
@@ -195,9 +198,7 @@ class AutoScalingHooks implements OpenLifecycleHooks {
     send: (signal: AbortSignal) => Promise<Answer>,
   ): Promise<Answer> {
     const all = [this.closing.signal, ...signals];
-    return this.slots.run(AbortSignal.any(all), () =>
-      bounded(this.clock, REQUEST_LIMIT_MS, all, send),
-    );
+    return this.slots.run(all, () => bounded(this.clock, REQUEST_LIMIT_MS, all, send));
   }
 }
 

@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Message, Queue } from '../intake/queue.ts';
+import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { Batches, type Verdicts } from './batches.ts';
 import { entryFailureOf, failureOf, type Failure } from './errors.ts';
 import { bounded, clientDefaults } from './requests.ts';
@@ -25,6 +26,7 @@ type QueueOptions = Readonly<{
   /** The queue's: requests are signed for it. */
   region: string;
   clock: Clock;
+  watchdog?: Watchdog;
 }>;
 
 /** An SQS queue; sends nothing before the first call. */
@@ -54,7 +56,7 @@ class SqsQueue implements OpenQueue {
   private gaveBackAt = -Infinity;
   private readonly closing = new AbortController();
 
-  constructor({ queueUrl, region, clock }: QueueOptions) {
+  constructor({ queueUrl, region, clock, watchdog = UNWATCHED }: QueueOptions) {
     this.queueUrl = queueUrl;
     this.clock = clock;
     this.client = new SQSClient({
@@ -63,11 +65,17 @@ class SqsQueue implements OpenQueue {
       // TLS guards the bodies; the checksum would cost more than the rest of a receive.
       md5: false,
     });
-    this.deletions = new Batches('delete from the queue', this.sendDeletions.bind(this), clock);
+    this.deletions = new Batches(
+      'delete from the queue',
+      this.sendDeletions.bind(this),
+      clock,
+      watchdog,
+    );
     this.visibilityChanges = new Batches(
       'change visibility in the queue',
       this.sendVisibilityChanges.bind(this),
       clock,
+      watchdog,
     );
   }
 

@@ -1,5 +1,6 @@
 import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
+import { Turns, type Watchdog, type Stage } from '../watchdog.ts';
 
 /** Why a request was given up. */
 class NoAnswerError extends Error {
@@ -36,22 +37,35 @@ export async function bounded<T>(
   }
 }
 
-/** At most so many pieces of work at once; the rest wait their turn, which no time limit counts. */
+/** Of one's turn, in which others are answered or given up. */
+const LONGEST_TURN_MS = 300_000;
+
+/** At most so many pieces of work at once; the rest wait their turn, which the work's own time limit does not count. */
 export class Slots {
   private free: number;
   private readonly waiting = new Set<() => void>();
+  private readonly clock: Clock;
+  private readonly turns: Turns;
 
-  constructor(count: number) {
+  constructor(count: number, clock: Clock, watchdog: Watchdog, stage: Stage) {
     this.free = count;
+    this.clock = clock;
+    this.turns = new Turns(watchdog, stage, 'all');
   }
 
-  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    if (this.free > 0) this.free--;
-    else await this.turn(signal);
+  /** Rejects as `bounded` does, where the turn does not come in time, too. */
+  async run<T>(signals: readonly AbortSignal[], work: () => Promise<T>): Promise<T> {
+    const leave = this.turns.enter();
     try {
-      return await work();
+      if (this.free > 0) this.free--;
+      else await bounded(this.clock, LONGEST_TURN_MS, signals, (signal) => this.turn(signal));
+      try {
+        return await work();
+      } finally {
+        this.release();
+      }
     } finally {
-      this.release();
+      leave();
     }
   }
 

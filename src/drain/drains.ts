@@ -37,7 +37,7 @@ export class Drains {
     this.ports = {
       ...ports,
       advice: new HookAdvice(policy, ports.report),
-      queue: new EvictionQueue(ports.clock),
+      queue: new EvictionQueue(ports.clock, ports.watchdog),
       departures: new Departures(ports.pods, ports.report),
     };
     this.policy = policy;

@@ -1,5 +1,6 @@
 import TinyQueue from 'tinyqueue';
 import type { Clock, Timer } from '../clock.ts';
+import { Turns, UNWATCHED, watched, type Watchdog } from '../watchdog.ts';
 
 /** One request about one pod, to be made when its turn comes. */
 export type EvictionJob = Readonly<{
@@ -19,7 +20,11 @@ export type JobResult =
   | 'contended'
   | Readonly<{ overloaded: true; retryAfterMs: number | undefined }>;
 
-type Queued = { readonly job: EvictionJob; readonly order: number };
+type Queued = {
+  readonly job: EvictionJob;
+  readonly order: number;
+  readonly leave: () => void;
+};
 
 const INITIAL_LIMIT = 16;
 const MAX_LIMIT = 64;
@@ -52,9 +57,13 @@ export class EvictionQueue {
   private resumeAt = -Infinity;
   private closed = false;
   private readonly clock: Clock;
+  private readonly watchdog: Watchdog;
+  private readonly turns: Turns;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, watchdog: Watchdog = UNWATCHED) {
     this.clock = clock;
+    this.watchdog = watchdog;
+    this.turns = new Turns(watchdog, 'evict', 'the queue');
   }
 
   /** How many requests may be under way now. */
@@ -63,7 +72,7 @@ export class EvictionQueue {
   }
 
   add(job: EvictionJob): void {
-    this.waiting.push({ job, order: this.order });
+    this.waiting.push({ job, order: this.order, leave: this.turns.enter() });
     this.order += 1;
     this.pump();
   }
@@ -72,6 +81,8 @@ export class EvictionQueue {
   close(): void {
     this.closed = true;
     this.resume?.cancel();
+    for (const { leave } of this.waiting.data) leave();
+    for (const { data } of this.passedOver.values()) for (const { leave } of data) leave();
   }
 
   private pump(): void {
@@ -86,16 +97,17 @@ export class EvictionQueue {
         else others.push(next);
         continue;
       }
-      void this.perform(next.job);
+      void this.perform(next);
     }
   }
 
-  private async perform(job: EvictionJob): Promise<void> {
+  private async perform({ job, leave }: Queued): Promise<void> {
     const { group } = job;
     this.inFlight += 1;
     this.inFlightOfGroup.set(group, (this.inFlightOfGroup.get(group) ?? 0) + 1);
     const startedAt = this.clock.now();
-    const result = await job.perform();
+    const result = await watched(this.watchdog, 'evict', `a pod of ${group}`, job.perform);
+    leave();
     this.inFlight -= 1;
     const left = (this.inFlightOfGroup.get(group) ?? 1) - 1;
     if (left === 0) this.inFlightOfGroup.delete(group);

@@ -9,6 +9,7 @@ import type { Interruption, InterruptionHook } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
 import { hasOpenHook, type Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
+import { watched, type Watchdog } from '../watchdog.ts';
 import type { HookAdvice } from './hook-advice.ts';
 import type { Journals } from './journals.ts';
 import type { HookAction, LifecycleHooks } from './lifecycle-hooks.ts';
@@ -18,6 +19,7 @@ type Ports = Readonly<{
   advice: HookAdvice;
   journals: Journals;
   clock: Clock;
+  watchdog: Watchdog;
   report: Report;
 }>;
 
@@ -241,8 +243,9 @@ export class HookKeeper {
 
   /** Undefined: we are stopping. */
   private async ask<Answer>(request: () => Promise<Answer>): Promise<Answer | undefined> {
+    const what = `hooks of node ${this.nodeName}`;
     try {
-      return await request();
+      return await watched(this.ports.watchdog, 'drain', what, request);
     } catch (error) {
       if (!this.signal.aborted) throw error;
       return undefined;

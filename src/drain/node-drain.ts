@@ -1,6 +1,7 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
 import { forceAt, latestSafeStart, planOf, type Plan } from '../plan/deadline.ts';
 import type { Journal } from '../plan/journal.ts';
+import type { Change } from '../plan/merge.ts';
 import type { NodeView } from '../plan/node.ts';
 import { TURN_MS } from '../plan/pace.ts';
 import type { PodView } from '../plan/pod.ts';
@@ -17,6 +18,7 @@ import {
 } from '../plan/pods.ts';
 import { callsForReplacement, type Policy } from '../plan/policy.ts';
 import type { Report } from '../report/report.ts';
+import type { WatchedStep, Watchdog } from '../watchdog.ts';
 import type { Departures } from './departures.ts';
 import { LONGEST_RETRY_AFTER_MS, type EvictionQueue, type JobResult } from './eviction-queue.ts';
 import type { HookAdvice } from './hook-advice.ts';
@@ -49,6 +51,7 @@ export type DrainPorts = Readonly<{
   queue: EvictionQueue;
   departures: Departures;
   clock: Clock;
+  watchdog: Watchdog;
   report: Report;
 }>;
 
@@ -140,6 +143,7 @@ export class NodeDrain {
   private progressAt: number;
   private nodeIsGone = false;
   private isReplaced = false;
+  private readonly mark: WatchedStep;
   private wakeUp: () => void = () => undefined;
   private awake = false;
   private readonly nodeName: string;
@@ -154,6 +158,7 @@ export class NodeDrain {
     this.startedAt = ports.clock.now();
     this.progressAt = this.startedAt;
     this.waitTellAt = this.startedAt + FIRST_WAIT_REPORT_MS;
+    this.mark = ports.watchdog.begin('drain', `node ${nodeName}`);
     this.keeper = new HookKeeper(nodeName, ports, policy, this.stopping.signal);
     this.replan();
   }
@@ -191,16 +196,21 @@ export class NodeDrain {
     const { signal } = this.stopping;
     try {
       for (;;) {
+        this.mark.move();
         await this.ports.marksFirst(signal);
         const action = this.plan?.action;
         if (action === 'drain') await this.empty();
+        this.mark.move();
         await this.detachVolumes();
         await this.drainLoadBalancers();
+        // Each of its requests has a mark of its own.
+        this.mark.move(Infinity);
         await this.keeper.completeAll(
           () => this.journal,
           () => this.windowEnd(),
           () => this.nodeIsGone || this.isOverForPods() || this.plan?.action === action,
         );
+        this.mark.move();
         if (signal.aborted) return 'stopped';
         // What calls for more, or for less, came meanwhile.
         if (this.plan?.action !== action && !this.hasEnded()) continue;
@@ -210,6 +220,7 @@ export class NodeDrain {
       if (signal.aborted) return 'stopped';
       throw error;
     } finally {
+      this.mark.end();
       this.keeper.stop();
       for (const uid of this.tasks.keys()) this.ports.departures.unregister(uid);
       this.endUse?.();
@@ -244,6 +255,7 @@ export class NodeDrain {
   private async empty(): Promise<void> {
     while (!this.hasEnded() && this.plan?.action === 'drain') {
       this.awake = false;
+      this.mark.move();
       const now = this.ports.clock.now();
       if (this.listIsDue(now)) await this.list();
       // Before anything is sent: what has outlived its deadline has all the time it needs.
@@ -291,14 +303,14 @@ export class NodeDrain {
 
   /** Back to waiting, marks too: the journal says so, and ends this drain. */
   private async postponeIfStuck(): Promise<void> {
-    const { clock, journals, report } = this.ports;
+    const { clock, report } = this.ports;
     const now = clock.now();
     if (this.isHeld()) this.progressAt = now;
     if (now < this.stuckAt()) return;
     // Refused from the last call on, and under an emergency.
     this.progressAt = now;
     const until = now + TURN_MS;
-    const { outcome } = await journals.apply(this.nodeName, { type: 'postponed', until });
+    const { outcome } = await this.recorded({ type: 'postponed', until });
     if (outcome === 'unreachable') this.progressAt = now + LIST_RETRY_MS - TURN_MS;
     if (outcome !== 'recorded') return;
     report.info('drain postponed', {
@@ -781,6 +793,7 @@ export class NodeDrain {
     const told = { waiting: false, failure: false };
     let deniedSince: number | undefined;
     while (!this.hasEnded() && leftMs() > 0) {
+      this.mark.move();
       try {
         const found = await this.attachedOf(claims, ours);
         if ('denied' in found) {
@@ -846,7 +859,7 @@ export class NodeDrain {
 
   /** True: the journal says so, or nothing is left to say it to. */
   private async settle(): Promise<boolean> {
-    const { clock, journals } = this.ports;
+    const { clock } = this.ports;
     if (this.nodeIsGone) {
       this.tellEnd('node gone');
       return true;
@@ -865,7 +878,7 @@ export class NodeDrain {
     const asOf = this.journal.live.map(({ id }) => id);
     this.tellEnd(drained ? 'drained' : 'not drained by policy');
     for (;;) {
-      const result = await journals.apply(this.nodeName, { type: 'settled', asOf });
+      const result = await this.recorded({ type: 'settled', asOf });
       if (this.hasEnded()) return true;
       switch (result.outcome) {
         case 'recorded':
@@ -917,6 +930,14 @@ export class NodeDrain {
       retryMs = Math.min(retryMs * 2, MAX_REPLACE_RETRY_MS);
     }
     return true;
+  }
+
+  /** The record, whose own mark it is, may wait for the API server as long as that takes. */
+  private async recorded(change: Change): ReturnType<Journals['apply']> {
+    this.mark.move(Infinity);
+    const result = await this.ports.journals.apply(this.nodeName, change);
+    this.mark.move();
+    return result;
   }
 
   // ── telling ─────────────────────────────────────────────────────────────────────────────────
@@ -1008,6 +1029,7 @@ export class NodeDrain {
   private sleepUntil(at: number): Promise<void> {
     const { clock } = this.ports;
     if (this.awake) return Promise.resolve();
+    this.mark.move(Math.max(0, at - clock.now()));
     return new Promise((resolve) => {
       let timer: Timer | undefined;
       const done = (): void => {

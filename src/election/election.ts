@@ -1,5 +1,6 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
 import type { Report } from '../report/report.ts';
+import type { Watchdog } from '../watchdog.ts';
 import type { Claim, Lease, LeaseAnswer, LeaseStore } from './lease.ts';
 
 /** What a leader does from taking the Lease to losing it. */
@@ -16,6 +17,7 @@ export interface Term {
 export type ElectionPorts = Readonly<{
   leases: LeaseStore;
   clock: Clock;
+  watchdog: Watchdog;
   report: Report;
   begin: () => Term;
 }>;
@@ -83,8 +85,10 @@ export class Election {
     const followed = this.ports.leases.follow((lease) => this.hear(lease), following.signal);
     const stopped = (): void => this.wake();
     stop.addEventListener('abort', stopped, { once: true });
+    const step = this.ports.watchdog.begin('leader election', this.identity);
     try {
       while (!stop.aborted) {
+        step.move();
         const end = this.hasLed ? await this.renew(stop) : await this.standBy(stop);
         if (end === 'superseded') return end;
       }
@@ -95,6 +99,7 @@ export class Election {
       following.abort();
       this.cutTerm();
       await Promise.all([followed, this.ending]);
+      step.end();
     }
   }
 

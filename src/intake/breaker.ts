@@ -1,5 +1,6 @@
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
+import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 
 /** Opened again so soon after it closed, what answered was not what writes need. */
 const FLAPPING_MS = 5000;
@@ -19,11 +20,18 @@ export class Breaker {
   private readonly ping: (signal: AbortSignal) => Promise<boolean>;
   private readonly clock: Clock;
   private readonly report: Report;
+  private readonly watchdog: Watchdog;
 
-  constructor(ping: (signal: AbortSignal) => Promise<boolean>, clock: Clock, report: Report) {
+  constructor(
+    ping: (signal: AbortSignal) => Promise<boolean>,
+    clock: Clock,
+    report: Report,
+    watchdog: Watchdog = UNWATCHED,
+  ) {
     this.ping = ping;
     this.clock = clock;
     this.report = report;
+    this.watchdog = watchdog;
   }
 
   get isOpen(): boolean {
@@ -51,8 +59,13 @@ export class Breaker {
 
   private async probe(): Promise<void> {
     const { signal } = this.stopping;
+    const step = this.watchdog.begin('API server probe', 'the circuit breaker');
     if (this.delayMs > 0) await pause(this.clock, this.delayMs, signal);
-    while (!(await this.answers())) await pause(this.clock, 1000, signal);
+    while (!(await this.answers())) {
+      step.move();
+      await pause(this.clock, 1000, signal);
+    }
+    step.end();
     if (this.isStopping() || this.openSince === undefined) return;
     const seconds = (this.clock.now() - this.openSince) / 1000;
     this.openSince = undefined;

@@ -4,6 +4,7 @@ import type { Event, LaunchHook } from '../events/event.ts';
 import { parse } from '../events/parse.ts';
 import type { NodeEvent } from '../plan/interruption.ts';
 import type { Report } from '../report/report.ts';
+import type { Watchdog } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
 import { Hand, type Settlement } from './hand.ts';
 import { factsOf, Judge, subjectOf, type EventVerdict } from './judge.ts';
@@ -28,6 +29,7 @@ export type IntakePorts = Readonly<{
   store: NodeStore;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;
+  watchdog: Watchdog;
   report: Report;
 }>;
 
@@ -87,9 +89,12 @@ export class Intake {
     );
   }
 
-  /** Why the queue does not answer; undefined: it does. */
+  /** Why the queue does not answer, or that it has not yet; undefined: it does. */
   get queueFailure(): string | undefined {
-    return this.receiver.failure;
+    const { failure, hasReceived } = this.receiver;
+    // A first poll may last 20 s; what is asked beside it is answered at once.
+    const hasAnswered = hasReceived || this.redrive !== 'unknown';
+    return failure ?? (hasAnswered ? undefined : 'no answer yet');
   }
 
   start(): void {

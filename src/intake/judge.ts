@@ -8,6 +8,7 @@ import { REBALANCE_LASTS_MS } from '../plan/over.ts';
 import { isLeftToOwner } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
+import { UNWATCHED, watched, type Watchdog } from '../watchdog.ts';
 import { LaunchHooks, type LaunchPolicy, type LaunchVerdict } from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import type { Records } from './records.ts';
@@ -41,15 +42,18 @@ const MAX_VISIBILITY_SECONDS = 43_200;
 /** Only news older than this can be about a machine that has outlived its deadline. */
 const OLD_NEWS_MS = 60_000;
 
+type JudgePorts = Readonly<{
+  nodes: NodeIndex;
+  store: Pick<NodeStore, 'kubeletRenewed'>;
+  hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
+  clock: Clock;
+  watchdog?: Watchdog;
+  report: Report;
+}>;
+
 /** Decides about single events: locates the Node and records. Never throws. */
 export class Judge {
-  private readonly ports: Readonly<{
-    nodes: NodeIndex;
-    store: NodeStore;
-    hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
-    clock: Clock;
-    report: Report;
-  }>;
+  private readonly ports: JudgePorts;
   private readonly records: Records;
   private readonly policy: LaunchPolicy;
   private readonly launches: LaunchHooks;
@@ -57,15 +61,15 @@ export class Judge {
   private readonly accounts: ReadonlySet<string> | undefined;
 
   constructor(
-    ports: Judge['ports'],
+    ports: JudgePorts,
     records: Records,
     policy: LaunchPolicy,
     accounts: ReadonlySet<string> | undefined,
   ) {
-    this.ports = ports;
+    this.ports = askedUnderWatch(ports);
     this.records = records;
     this.policy = policy;
-    this.launches = new LaunchHooks(ports, policy);
+    this.launches = new LaunchHooks(this.ports, policy);
     this.accounts = accounts;
   }
 
@@ -296,6 +300,30 @@ export class Judge {
         throw new Error(`unexpected outcome: ${JSON.stringify(result satisfies never)}`);
     }
   }
+}
+
+/** Questions without an answer would keep their messages in hand, hidden from everybody. */
+function askedUnderWatch(ports: JudgePorts): JudgePorts {
+  const { store, hooks, watchdog = UNWATCHED } = ports;
+  return {
+    ...ports,
+    store: {
+      kubeletRenewed: (name, signal) =>
+        watched(watchdog, 'judge', `the Lease of node ${name}`, () =>
+          store.kubeletRenewed(name, signal),
+        ),
+    },
+    hooks: {
+      complete: (action, signal) =>
+        watched(watchdog, 'judge', `hook ${action.hook} of ${action.instanceId}`, () =>
+          hooks.complete(action, signal),
+        ),
+      describe: (group, hook, signal) =>
+        watched(watchdog, 'judge', `hook ${hook} of ${group}`, () =>
+          hooks.describe(group, hook, signal),
+        ),
+    },
+  };
 }
 
 function deadlineAtReceipt(event: NodeEvent, now: number): number | undefined {

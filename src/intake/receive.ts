@@ -1,5 +1,6 @@
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
+import type { Watchdog, WatchedStep } from '../watchdog.ts';
 import { VISIBILITY_SECONDS } from './hand.ts';
 import type { Message, Queue } from './queue.ts';
 
@@ -21,21 +22,24 @@ export class Receiver {
   private readonly running = new Set<Promise<void>>();
   private parallel = 0;
   private failing: string | undefined;
+  private answered = false;
   private wakeUp: () => void = () => undefined;
   private readonly queue: Queue;
   private readonly clock: Clock;
+  private readonly watchdog: Watchdog;
   private readonly report: Report;
   /** How many messages may come in now; 0 while nothing may. */
   private readonly room: () => number;
   private readonly onMessages: (messages: readonly Message[]) => void;
 
   constructor(
-    ports: Readonly<{ queue: Queue; clock: Clock; report: Report }>,
+    ports: Readonly<{ queue: Queue; clock: Clock; watchdog: Watchdog; report: Report }>,
     room: () => number,
     onMessages: (messages: readonly Message[]) => void,
   ) {
     this.queue = ports.queue;
     this.clock = ports.clock;
+    this.watchdog = ports.watchdog;
     this.report = ports.report;
     this.room = room;
     this.onMessages = onMessages;
@@ -44,6 +48,11 @@ export class Receiver {
   /** Why the last receive failed; undefined: it did not. */
   get failure(): string | undefined {
     return this.failing;
+  }
+
+  /** Whether any receive has been answered yet. */
+  get hasReceived(): boolean {
+    return this.answered;
   }
 
   start(): void {
@@ -63,7 +72,9 @@ export class Receiver {
 
   private spawn(waitSeconds: number): void {
     this.parallel += 1;
-    const running = this.receiveOn(waitSeconds).finally(() => {
+    const step = this.watchdog.begin('receive', waitSeconds > 0 ? 'the long poll' : 'a receive');
+    const running = this.receiveOn(waitSeconds, step).finally(() => {
+      step.end();
       this.parallel -= 1;
       this.running.delete(running);
     });
@@ -71,11 +82,12 @@ export class Receiver {
   }
 
   /** The standing receive goes on until the stop; one beside it until a batch is not full. */
-  private async receiveOn(waitSeconds: number): Promise<void> {
+  private async receiveOn(waitSeconds: number, step: WatchedStep): Promise<void> {
     const { signal } = this.stopping;
     const standing = waitSeconds > 0;
     let failures = 0;
     while (!this.isStopping()) {
+      step.move();
       const room = this.room() - (this.parallel - 1) * BATCH;
       if (room <= 0) {
         if (!standing) return;
@@ -92,6 +104,7 @@ export class Receiver {
         );
         if (this.failing !== undefined) this.report.info('queue answers again');
         this.failing = undefined;
+        this.answered = true;
         failures = 0;
       } catch (error) {
         if (this.isStopping()) return;

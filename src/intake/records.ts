@@ -9,6 +9,7 @@ import { nextOverAt } from '../plan/over.ts';
 import type { Policy } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
+import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
 import type { NodeIndex, NodeStore, WriteAnswer } from './node-store.ts';
 
@@ -96,16 +97,24 @@ export class Records {
   private readonly breaker: Breaker;
   private readonly policy: Policy;
   private readonly clock: Clock;
+  private readonly watchdog: Watchdog;
   private readonly report: Report;
 
   constructor(
-    ports: Readonly<{ nodes: NodeIndex; store: NodeStore; clock: Clock; report: Report }>,
+    ports: Readonly<{
+      nodes: NodeIndex;
+      store: NodeStore;
+      clock: Clock;
+      watchdog?: Watchdog;
+      report: Report;
+    }>,
     breaker: Breaker,
     policy: Policy,
   ) {
     this.nodes = ports.nodes;
     this.store = ports.store;
     this.clock = ports.clock;
+    this.watchdog = ports.watchdog ?? UNWATCHED;
     this.report = ports.report;
     this.breaker = breaker;
     this.policy = policy;
@@ -173,7 +182,7 @@ export class Records {
 
   /**
    * Resolves when every mark asked for is written or has failed, when the signal aborts, and after
-   * `limitMs` in any case. What drains note of their own progress is no mark.
+   * `limitMs` in any case. What drains note of their own watchdog is no mark.
    */
   async marksWritten(limitMs: number, signal: AbortSignal): Promise<void> {
     if (this.marks === 0 || signal.aborted) return;
@@ -238,10 +247,11 @@ export class Records {
   private async writeAll(nodeName: string, book: Book): Promise<void> {
     book.writing = true;
     this.writes += 1;
+    const step = this.watchdog.begin('record', `node ${nodeName}`);
     try {
       while (book.waiting.length > 0) {
         const entries = book.waiting.splice(0);
-        const outcomes = await this.writeOnce(nodeName, book, entries).catch(
+        const outcomes = await this.writeOnce(nodeName, book, entries, step).catch(
           (error: unknown): readonly RecordOutcome[] => {
             if (!this.stopping.signal.aborted) {
               this.report.error('node not written', { node: nodeName, error });
@@ -254,6 +264,7 @@ export class Records {
         });
       }
     } finally {
+      step.end();
       book.writing = false;
       this.writes -= 1;
       // What the watch told during the write was not looked at.
@@ -270,12 +281,14 @@ export class Records {
     nodeName: string,
     book: Book,
     entries: readonly Entry[],
+    step: WatchedStep,
   ): Promise<readonly RecordOutcome[]> {
     const all = (outcome: RecordOutcome): RecordOutcome[] => entries.map(() => outcome);
     const changes = entries.map(({ change }) => change);
     const { refused } = book;
     const { signal } = this.stopping;
     for (let attempt = 0; ; attempt += 1) {
+      step.move();
       const node = this.nodes.get(nodeName);
       if (node === undefined) return all({ outcome: 'gone' });
       const now = this.clock.now();
@@ -663,7 +676,7 @@ function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly 
   return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
 }
 
-/** What a drain notes of its own progress, or may wait its turn, holds up no urgent marks. */
+/** What a drain notes of its own watchdog, or may wait its turn, holds up no urgent marks. */
 function isBookkeeping({ type }: Change): boolean {
   switch (type) {
     case 'settled':

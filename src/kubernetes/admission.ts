@@ -1,4 +1,5 @@
 import { abortReason } from '../abort.ts';
+import type { Clock } from '../clock.ts';
 
 /** Marks go before everything else; watches and their lists stand outside. */
 export type Lane = 'mark' | 'bulk';
@@ -10,23 +11,24 @@ export type AdmissionLimits = Readonly<{
   bulk: number;
   /** Bulk requests in flight at most while a mark is in flight or waits. */
   bulkBesideMarks: number;
-  /** Requests waiting in each lane at most. */
+  /** Requests waiting in each lane at most, and each for so long. */
   waiting: number;
+  longestWaitMs: number;
 }>;
 
 /** Gives one place back; a second call does nothing. */
 export type Release = () => void;
 
 export interface Admission {
-  /** Resolves when the request may go; undefined: too many wait already. Rejects with the signal's reason. */
-  admit(lane: Lane, signal: AbortSignal): Release | undefined | Promise<Release>;
+  /** Resolves when the request may go; undefined: too many wait already, or it has waited too long. Rejects with the signal's reason. */
+  admit(lane: Lane, signal: AbortSignal): Release | undefined | Promise<Release | undefined>;
 }
 
 /**
  * Strict priority in front of the connections: a mark never waits for a place that bulk holds, and
  * bulk trickles while marks are about, so that it neither starves nor takes the server's time.
  */
-export function createAdmission(limits: AdmissionLimits): Admission {
+export function createAdmission(limits: AdmissionLimits, clock: Clock): Admission {
   const inFlight: Record<Lane, number> = { mark: 0, bulk: 0 };
   // A Set keeps the order of arrival and forgets an aborted waiter at once.
   const waiting: Record<Lane, Set<() => void>> = { mark: new Set(), bulk: new Set() };
@@ -61,17 +63,26 @@ export function createAdmission(limits: AdmissionLimits): Admission {
       if (waiting[lane].size === 0 && mayStart(lane)) return take(lane);
       if (waiting[lane].size >= limits.waiting) return undefined;
       return new Promise((resolve, reject) => {
-        const start = (): void => {
+        const leave = (): void => {
           waiting[lane].delete(start);
           signal.removeEventListener('abort', abort);
+          limit.cancel();
+        };
+        const start = (): void => {
+          leave();
           resolve(take(lane));
         };
         const abort = (): void => {
-          waiting[lane].delete(start);
+          leave();
           // Bulk may have waited only for this mark.
           startWaiting('bulk');
           reject(abortReason(signal));
         };
+        const limit = clock.after(limits.longestWaitMs, () => {
+          leave();
+          startWaiting('bulk');
+          resolve(undefined);
+        });
         waiting[lane].add(start);
         signal.addEventListener('abort', abort, { once: true });
       });

@@ -1,6 +1,7 @@
 import { Pool, ProxyAgent, type Dispatcher } from 'undici';
 import type { Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
+import { Turns, UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { createAdmission, type Admission, type Lane } from './admission.ts';
 import {
   createAuthenticator,
@@ -32,7 +33,7 @@ export type Answer =
   | Failure
   /** `timedOut`: it was sent, and no answer came in time. */
   | Readonly<{ kind: 'unanswered'; message: string; timedOut: boolean }>
-  /** Not sent: too many requests wait for a place. */
+  /** Not sent: too many requests wait for a place, or it has waited for one too long. */
   | Readonly<{ kind: 'crowded' }>;
 
 export type Failure = Readonly<{
@@ -66,13 +67,20 @@ export type ConnectOptions = Readonly<{
   kubeconfigPath: string | undefined;
   userAgent: string;
   clock: Clock;
+  watchdog?: Watchdog;
   report: Report;
 }>;
 
 const REQUEST_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5000;
 /** More at once make each take longer, and the server no faster. */
-const LIMITS = { marks: 32, bulk: 64, bulkBesideMarks: 2, waiting: 20_000 };
+const LIMITS = {
+  marks: 32,
+  bulk: 64,
+  bulkBesideMarks: 2,
+  waiting: 20_000,
+  longestWaitMs: 300_000,
+};
 /** The standing watches, one pod watch, and the lists they begin with. */
 const WATCH_CONNECTIONS = 16;
 /** Below the 90 s after which the API server closes an idle connection. */
@@ -86,7 +94,7 @@ export function connect(options: ConnectOptions): Connection {
   const { clock, report } = options;
   return new PooledConnection(
     createAuthenticator(options.kubeconfigPath, clock, report),
-    createAdmission(LIMITS),
+    createAdmission(LIMITS, clock),
     options,
   );
 }
@@ -97,6 +105,7 @@ class PooledConnection implements Connection {
   readonly namespace: string | undefined;
   private readonly authenticator: Authenticator;
   private readonly admission: Admission;
+  private readonly turns: Readonly<Record<Lane, Turns>>;
   private readonly clock: Clock;
   private readonly report: Report;
   private readonly origin: string;
@@ -112,6 +121,9 @@ class PooledConnection implements Connection {
     this.authenticator = authenticator;
     this.namespace = authenticator.namespace;
     this.admission = admission;
+    const { watchdog = UNWATCHED } = options;
+    const turnsOf = (what: string) => new Turns(watchdog, 'API server requests', what);
+    this.turns = { mark: turnsOf('marks'), bulk: turnsOf('all but marks') };
     this.clock = options.clock;
     this.report = options.report;
     this.userAgent = options.userAgent;
@@ -170,12 +182,25 @@ class PooledConnection implements Connection {
     signal: AbortSignal,
   ): Promise<Answer> {
     signal.throwIfAborted();
-    let release: (() => void) | undefined;
-    if (request.lane !== 'watch') {
+    if (request.lane === 'watch') return this.send(request, credentials, options, signal);
+    const leave = this.turns[request.lane].enter();
+    try {
       const admitted = this.admission.admit(request.lane, signal);
-      release = admitted instanceof Promise ? await admitted : admitted;
+      const release = admitted instanceof Promise ? await admitted : admitted;
       if (release === undefined) return { kind: 'crowded' };
+      return await this.send(request, credentials, options, signal, release);
+    } finally {
+      leave();
     }
+  }
+
+  private async send(
+    request: ApiRequest,
+    credentials: Credentials,
+    options: Partial<StreamOptions>,
+    signal: AbortSignal,
+    release?: () => void,
+  ): Promise<Answer> {
     if (this.closed) {
       release?.();
       return { kind: 'unanswered', message: 'connection closed', timedOut: false };

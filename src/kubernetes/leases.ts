@@ -1,9 +1,7 @@
-import type { Clock } from '../clock.ts';
 import type { Claim, Lease, LeaseAnswer, LeaseStore } from '../election/lease.ts';
-import type { Report } from '../report/report.ts';
 import { bodyAs, messageOf } from './answers.ts';
-import { pathOf, type Answer, type ApiRequest, type Connection } from './connection.ts';
-import { ListWatch, type ApiObject } from './list-watch.ts';
+import { pathOf, type Answer, type ApiRequest } from './connection.ts';
+import { ListWatch, type ApiObject, type FollowOptions } from './list-watch.ts';
 
 /** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/ */
 type RawLease = ApiObject & {
@@ -19,16 +17,10 @@ type RawLease = ApiObject & {
 const REQUEST_TIMEOUT_MS = 3000;
 const API_VERSION = 'coordination.k8s.io/v1';
 
-type LeaseStoreOptions = Readonly<{
-  connection: Connection;
-  namespace: string;
-  name: string;
-  clock: Clock;
-  report: Report;
-}>;
+type LeaseStoreOptions = FollowOptions & Readonly<{ namespace: string; name: string }>;
 
 export function createLeaseStore(options: LeaseStoreOptions): LeaseStore {
-  const { connection, namespace, name, clock, report } = options;
+  const { connection, namespace, name } = options;
   const collection = pathOf('apis', 'coordination.k8s.io', 'v1', 'namespaces', namespace, 'leases');
   const path = `${collection}${pathOf(name)}`;
 
@@ -61,7 +53,7 @@ export function createLeaseStore(options: LeaseStoreOptions): LeaseStore {
           onList: ({ items }) => onChange(items[0]),
           onEvent: (type, lease) => onChange(type === 'DELETED' ? undefined : lease),
         },
-        { connection, clock, report },
+        options,
       );
       return listWatch.run(signal);
     },

@@ -1,6 +1,7 @@
 import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
+import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
 import { ApiFailure, bodyAs, messageOf } from './answers.ts';
 import type { Answer, Connection } from './connection.ts';
 import { LineSplitter } from './lines.ts';
@@ -28,7 +29,12 @@ export interface Follower<T> {
   onEvent(type: 'ADDED' | 'MODIFIED' | 'DELETED', item: T): void;
 }
 
-export type FollowOptions = Readonly<{ connection: Connection; clock: Clock; report: Report }>;
+export type FollowOptions = Readonly<{
+  connection: Connection;
+  clock: Clock;
+  watchdog?: Watchdog;
+  report: Report;
+}>;
 
 const PAGE_SIZE = 500;
 const PAGE_TIMEOUT_MS = 30_000;
@@ -50,6 +56,7 @@ export async function listAll<T>(
   feed: Feed<T>,
   lane: 'bulk' | 'watch',
   signal: AbortSignal,
+  onPage: () => void = () => undefined,
 ): Promise<Listed<T>> {
   const items: T[] = [];
   let next: string | undefined;
@@ -83,6 +90,7 @@ export async function listAll<T>(
       continue;
     }
     if (answer.kind !== 'success') throw new ApiFailure(`list ${feed.what}`, answer);
+    onPage();
     const page = pageOf(answer.body);
     if (page === undefined) throw new ApiFailure(`list ${feed.what}`, answer);
     for (const raw of page.items) {
@@ -127,6 +135,7 @@ export class ListWatch<T> {
   private readonly follower: Follower<T>;
   private readonly connection: Connection;
   private readonly clock: Clock;
+  private readonly watchdog: Watchdog;
   private readonly report: Report;
   /** Where the next watch starts; undefined: list first. */
   private version: string | undefined;
@@ -144,6 +153,7 @@ export class ListWatch<T> {
     this.follower = follower;
     this.connection = options.connection;
     this.clock = options.clock;
+    this.watchdog = options.watchdog ?? UNWATCHED;
     this.report = options.report;
     this.version = version;
   }
@@ -171,20 +181,23 @@ export class ListWatch<T> {
   async run(signal: AbortSignal): Promise<void> {
     const stop = (): void => this.interrupt.abort();
     signal.addEventListener('abort', stop, { once: true });
+    const mark = this.watchdog.begin('watch', this.feed.what);
     while (!signal.aborted) {
       this.interrupt = new AbortController();
-      await this.step(signal);
+      await this.step(mark, signal);
     }
+    mark.end();
     signal.removeEventListener('abort', stop);
     this.ended = true;
     for (const waiter of this.waiters) waiter.reject(this.endedError());
     this.waiters = [];
   }
 
-  private async step(signal: AbortSignal): Promise<void> {
+  private async step(mark: WatchedStep, signal: AbortSignal): Promise<void> {
+    mark.move();
     try {
-      if (this.version === undefined || this.waiters.length > 0) await this.listOnce(signal);
-      else await this.watchOnce(this.version);
+      if (this.version === undefined || this.waiters.length > 0) await this.listOnce(mark, signal);
+      else await this.watchOnce(this.version, mark);
     } catch (error) {
       if (signal.aborted) return;
       const message = error instanceof Error ? error.message : String(error);
@@ -196,13 +209,13 @@ export class ListWatch<T> {
     return new Error(`no longer following ${this.feed.what}`);
   }
 
-  private async listOnce(signal: AbortSignal): Promise<void> {
+  private async listOnce(mark: WatchedStep, signal: AbortSignal): Promise<void> {
     const askedAt = this.clock.now();
     // Those who come while the list is under way want a later one.
     const served = this.waiters;
     this.waiters = [];
     try {
-      const listed = await listAll(this.connection, this.feed, 'watch', signal);
+      const listed = await listAll(this.connection, this.feed, 'watch', signal, () => mark.move());
       this.version = listed.resourceVersion;
       this.heardAt = askedAt;
       this.tell(() => this.follower.onList(listed));
@@ -214,9 +227,9 @@ export class ListWatch<T> {
     }
   }
 
-  private async watchOnce(from: string): Promise<void> {
+  private async watchOnce(from: string, mark: WatchedStep): Promise<void> {
     const startedAt = this.clock.now();
-    const end = await this.watch(from);
+    const end = await this.watch(from, mark);
     if (end === undefined) return;
     const lasted = this.version !== from || this.clock.now() - startedAt > BRIEF_MS;
     if (lasted) this.failures = 0;
@@ -233,11 +246,12 @@ export class ListWatch<T> {
   }
 
   /** Undefined: we ended it. */
-  private async watch(from: string): Promise<WatchEnd | undefined> {
+  private async watch(from: string, mark: WatchedStep): Promise<WatchEnd | undefined> {
     const { shortest, longest } = WATCH_SECONDS;
     const splitter = new LineSplitter();
     let lost: string | undefined;
     const onData = (chunk: Buffer): boolean => {
+      mark.move();
       try {
         for (const line of splitter.push(chunk)) {
           lost = this.take(JSON.parse(line) as unknown);

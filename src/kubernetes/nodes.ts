@@ -12,6 +12,7 @@ import {
   type Taint,
 } from '../plan/node.ts';
 import type { Report } from '../report/report.ts';
+import type { Watchdog } from '../watchdog.ts';
 import { bodyAs, ApiFailure, writeFailure } from './answers.ts';
 import { pathOf, type Answer, type Connection } from './connection.ts';
 import { ListWatch, type ApiObject, type Listed } from './list-watch.ts';
@@ -125,6 +126,7 @@ type NodeIndexOptions = Readonly<{
   /** CAPACITY_RESERVATION_LABEL */
   reservationLabel: string;
   clock: Clock;
+  watchdog?: Watchdog;
   report: Report;
 }>;
 
@@ -144,8 +146,8 @@ class WatchedNodeIndex implements StartedNodeIndex {
   private readonly filled = Promise.withResolvers<void>();
   private running: Promise<void> | undefined;
 
-  constructor({ connection, selector: text, reservationLabel, clock, report }: NodeIndexOptions) {
-    this.report = report;
+  constructor({ selector: text, reservationLabel, ...options }: NodeIndexOptions) {
+    this.report = options.report;
     const selector = parseSelector(text);
     this.listWatch = new ListWatch(
       {
@@ -160,7 +162,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
           else this.take(node);
         },
       },
-      { connection, clock, report },
+      options,
     );
   }
 

@@ -1,11 +1,9 @@
-import type { Clock } from '../clock.ts';
 import type { PodKey, Pods, PodWatchListener } from '../drain/pods.ts';
 import { INTERRUPTION_KEY } from '../plan/node.ts';
 import type { PodView } from '../plan/pod.ts';
-import type { Report } from '../report/report.ts';
 import { bodyAs, evictionAnswer, ApiFailure } from './answers.ts';
-import { pathOf, type Connection } from './connection.ts';
-import { listAll, ListWatch, type ApiObject, type Feed } from './list-watch.ts';
+import { pathOf } from './connection.ts';
+import { listAll, ListWatch, type ApiObject, type Feed, type FollowOptions } from './list-watch.ts';
 
 type RawMetadata = {
   name?: string;
@@ -109,9 +107,8 @@ const UNFINISHED_PODS: Feed<WatchedPod> = {
   },
 };
 
-type PodsOptions = Readonly<{ connection: Connection; clock: Clock; report: Report }>;
-
-export function createPods({ connection, clock, report }: PodsOptions): Pods {
+export function createPods(options: FollowOptions): Pods {
+  const { connection } = options;
   function podPath(namespace: string, name: string): string {
     return pathOf('api', 'v1', 'namespaces', namespace, 'pods', name);
   }
@@ -193,7 +190,6 @@ export function createPods({ connection, clock, report }: PodsOptions): Pods {
           else tellTerminating(listener, pod);
         },
       };
-      const options = { connection, clock, report };
       return new ListWatch(UNFINISHED_PODS, follower, options, resourceVersion).run(signal);
     },
   };

@@ -39,6 +39,20 @@ export const MESSAGES = {
     level: 'info',
     meaning: 'Dry run: the instance is not terminated.',
   },
+  'stage stuck': {
+    level: 'error',
+    meaning:
+      'This part of the process stands still for longer than anything outside of it can bring about: a fault of this program. /healthz fails until it goes on; a restart mends it, and goes on from the journals.',
+  },
+  'stage goes on': {
+    level: 'info',
+    meaning: 'What was told to be stuck has moved, or has ended.',
+  },
+  'event loop blocked': {
+    level: 'warn',
+    meaning:
+      'For so long the process could do nothing else than one thing, or was paused, or got no processor. While it lasts /healthz does not answer.',
+  },
   stopping: {
     level: 'info',
     meaning: 'Asked to stop: no more is received, what is in hand goes back to the queue.',

@@ -73,7 +73,7 @@ describe('batches', () => {
 
   test('more than a process can have in hand is refused, not hoarded', async () => {
     const { batches, sent } = gate();
-    const outcomes = Promise.allSettled(Array.from({ length: 50_081 }, (_, i) => batches.add(i)));
+    const outcomes = Promise.allSettled(Array.from({ length: 50_001 }, (_, i) => batches.add(i)));
     expect(sent).toHaveLength(8);
     await batches.close(0);
     const reasons = (await outcomes).map((outcome) =>
@@ -82,5 +82,21 @@ describe('batches', () => {
     expect(reasons.at(-1)).toBe('Error: test: too many wait');
     expect(reasons.at(-2)).toBe('Error: test: the queue is closed');
     expect(reasons[0]).toBe('Error: test: NoVerdict: the answer does not mention the entry');
+  });
+
+  test('entries that pause between attempts count as well', async () => {
+    const { batches, sent } = gate({ ...systemClock, after: () => ({ cancel: () => undefined }) });
+    const throttled = Array.from({ length: 10 }, () => ({
+      kind: 'throttled' as const,
+      code: 'Throttling',
+      message: 'slow down',
+    }));
+    const pausing = Array.from({ length: 50_000 }, (_, i) => batches.add(i));
+    for (let answered = 0; answered < 5000; answered++) {
+      while (sent[answered] === undefined) await Promise.resolve();
+      sent[answered]?.answer(throttled);
+    }
+    await expect(batches.add(0)).rejects.toThrow('too many wait');
+    expect(pausing).toHaveLength(50_000);
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { pause } from '../../src/clock.ts';
 import { Election, type Term } from '../../src/election/election.ts';
 import type { Claim, Lease, LeaseAnswer, LeaseStore } from '../../src/election/lease.ts';
+import { SelfWatch } from '../../src/self-watch.ts';
 import { FakeReport } from '../stand-ins/ports/report.ts';
 import { VirtualClock } from '../stand-ins/virtual-clock.ts';
 
@@ -89,6 +90,7 @@ function start() {
   function replica(identity: string) {
     const { store, state } = leases.connect(clock);
     const report = new FakeReport(() => clock.now());
+    const watchdog = new SelfWatch(clock, report);
     const begin = (): Term => {
       terms.push(`${identity} begins`);
       return {
@@ -101,7 +103,7 @@ function start() {
         },
       };
     };
-    const election = new Election({ leases: store, clock, report, begin }, identity);
+    const election = new Election({ leases: store, clock, watchdog, report, begin }, identity);
     const stop = new AbortController();
     const running = election.run(stop.signal);
     endings.push(async () => {

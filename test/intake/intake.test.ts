@@ -512,4 +512,16 @@ describe('the end of a capacity block that no node runs in', () => {
     await clock.advance(70_000);
     expect(sqs.ids).toEqual([]);
   });
+
+  test('takes no queue for reachable before it has answered anything', async () => {
+    const { intake, queue, clock } = start();
+    const freeReceives = queue.receives.hold();
+    const freeInquiries = queue.inquiries.hold();
+    await clock.advance(1000);
+    expect(intake.queueFailure).toBe('no answer yet');
+    freeInquiries();
+    await clock.advance(1000);
+    expect(intake.queueFailure).toBeUndefined();
+    freeReceives();
+  });
 });

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { createAdmission, type Admission, type Lane } from '../../src/kubernetes/admission.ts';
+import { ManualClock } from './manual-clock.ts';
 
-const LIMITS = { marks: 3, bulk: 4, bulkBesideMarks: 1, waiting: 5 };
+const LIMITS = { marks: 3, bulk: 4, bulkBesideMarks: 1, waiting: 5, longestWaitMs: 1000 };
+const clock = new ManualClock();
 const { signal } = new AbortController();
 
 /** Releases of those that were let in, in order. */
@@ -9,8 +11,9 @@ function enter(admission: Admission, lane: Lane, count: number) {
   const releases: (() => void)[] = [];
   for (let index = 0; index < count; index++) {
     const admitted = admission.admit(lane, signal);
-    if (admitted instanceof Promise) void admitted.then((release) => releases.push(release));
-    else if (admitted !== undefined) releases.push(admitted);
+    if (admitted instanceof Promise) {
+      void admitted.then((release) => release && releases.push(release));
+    } else if (admitted !== undefined) releases.push(admitted);
   }
   return releases;
 }
@@ -23,7 +26,7 @@ async function settled(): Promise<void> {
 
 describe('admission', () => {
   test('bulk goes up to its limit, the rest in order as places come free', async () => {
-    const admission = createAdmission(LIMITS);
+    const admission = createAdmission(LIMITS, clock);
     const inside = enter(admission, 'bulk', 6);
     await settled();
     expect(inside).toHaveLength(4);
@@ -33,13 +36,13 @@ describe('admission', () => {
   });
 
   test('a mark never waits for bulk', async () => {
-    const admission = createAdmission(LIMITS);
+    const admission = createAdmission(LIMITS, clock);
     enter(admission, 'bulk', 9);
     expect(enter(admission, 'mark', 3)).toHaveLength(3);
   });
 
   test('while a mark is in flight, bulk only trickles', async () => {
-    const admission = createAdmission(LIMITS);
+    const admission = createAdmission(LIMITS, clock);
     const [markDone] = enter(admission, 'mark', 1);
     const bulk = enter(admission, 'bulk', 4);
     await settled();
@@ -53,7 +56,7 @@ describe('admission', () => {
   });
 
   test('bulk that was in flight before a mark counts towards the trickle', async () => {
-    const admission = createAdmission(LIMITS);
+    const admission = createAdmission(LIMITS, clock);
     const bulk = enter(admission, 'bulk', 2);
     enter(admission, 'mark', 1);
     const later = enter(admission, 'bulk', 1);
@@ -66,7 +69,7 @@ describe('admission', () => {
   });
 
   test('places that come free go to waiting marks before waiting bulk', async () => {
-    const admission = createAdmission(LIMITS);
+    const admission = createAdmission(LIMITS, clock);
     const marks = enter(admission, 'mark', 5);
     const bulk = enter(admission, 'bulk', 2);
     await settled();
@@ -78,7 +81,7 @@ describe('admission', () => {
   });
 
   test('whoever gives up waiting takes no place', async () => {
-    const admission = createAdmission({ ...LIMITS, bulk: 1 });
+    const admission = createAdmission({ ...LIMITS, bulk: 1 }, clock);
     const [done] = enter(admission, 'bulk', 1);
     const giveUp = new AbortController();
     const given = admission.admit('bulk', giveUp.signal);
@@ -91,7 +94,7 @@ describe('admission', () => {
   });
 
   test('bulk goes on when the last waiting mark gives up', async () => {
-    const admission = createAdmission({ ...LIMITS, marks: 0 });
+    const admission = createAdmission({ ...LIMITS, marks: 0 }, clock);
     const giveUp = new AbortController();
     const mark = admission.admit('mark', giveUp.signal);
     const bulk = enter(admission, 'bulk', 3);
@@ -104,14 +107,28 @@ describe('admission', () => {
   });
 
   test('those beyond the bound are turned away', () => {
-    const admission = createAdmission(LIMITS);
+    const admission = createAdmission(LIMITS, clock);
     enter(admission, 'bulk', LIMITS.bulk + LIMITS.waiting);
     expect(admission.admit('bulk', signal)).toBeUndefined();
     expect(admission.admit('mark', signal)).toBeTypeOf('function');
   });
 
+  test('nobody waits for a place longer than the limit', async () => {
+    const admission = createAdmission({ ...LIMITS, bulk: 1 }, clock);
+    const [done] = enter(admission, 'bulk', 1);
+    const late = admission.admit('bulk', signal);
+    clock.advance(LIMITS.longestWaitMs - 1);
+    const next = enter(admission, 'bulk', 1);
+    clock.advance(1);
+    expect(await late).toBeUndefined();
+    done?.();
+    await settled();
+    expect(next).toHaveLength(1);
+    expect(clock.pending()).toBe(0);
+  });
+
   test('a place given back twice is one place', async () => {
-    const admission = createAdmission({ ...LIMITS, bulk: 1 });
+    const admission = createAdmission({ ...LIMITS, bulk: 1 }, clock);
     const inside = enter(admission, 'bulk', 3);
     inside[0]?.();
     inside[0]?.();

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { describeOptions } from '../../src/options.ts';
+import { STAGES } from '../../src/watchdog.ts';
 import { controllerEnvironment, startController } from '../harness/controller.ts';
 import { kubeconfigFor } from './kubeconfig.ts';
 
@@ -106,7 +107,12 @@ describe('the process', () => {
     const controller = await start(['run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig]);
     const { fields } = await controller.waitForLog('http listening');
     const url = `http://127.0.0.1:${String(fields?.['port'])}`;
-    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    const health = await fetch(`${url}/healthz`);
+    expect(health.status).toBe(200);
+    expect(await health.json()).toEqual({
+      ok: true,
+      checks: Object.keys(STAGES).map((name) => ({ name, ok: true })),
+    });
     const ready = await fetch(`${url}/readyz`);
     expect(ready.status).toBe(503);
     expect(await ready.json()).toEqual({
@@ -192,6 +198,29 @@ describe('the process', () => {
       origin,
       error: { message: 'boom', stack: expect.stringContaining('at ') as unknown },
     });
+  });
+
+  test('whose event loop is blocked does not answer; afterwards it says so', async () => {
+    const blocked = `data:text/javascript,process.on('SIGUSR2', () => {
+      const until = performance.now() + 12_000;
+      while (performance.now() < until);
+    })`;
+    const controller = await start(
+      ['run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig],
+      {},
+      ['--import', blocked],
+    );
+    const { fields } = await controller.waitForLog('http listening');
+    const url = `http://127.0.0.1:${String(fields?.['port'])}/healthz`;
+    expect((await fetch(url)).status).toBe(200);
+    controller.signal('SIGUSR2');
+    // One may still be answered before the signal is taken.
+    const probes = async () => {
+      for (;;) await fetch(url, { signal: AbortSignal.timeout(2000) });
+    };
+    await expect(probes()).rejects.toThrow('timeout');
+    await controller.waitForLog('event loop blocked', { timeoutMs: 60_000 });
+    expect((await fetch(url)).status).toBe(200);
   });
 
   test('the reader of a printed table may leave early', async () => {

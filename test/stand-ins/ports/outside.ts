@@ -1,4 +1,5 @@
 import type { Ports } from '../../../src/controller.ts';
+import { SelfWatch } from '../../../src/self-watch.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 import { FakeCluster } from './cluster.ts';
 import { FakeAutoScaling, FakeLifecycleHooks } from './lifecycle-hooks.ts';
@@ -26,6 +27,9 @@ export class Outside {
   connect() {
     const { clock, cluster } = this;
     const line = new Line(clock);
+    const report = new FakeReport(() => clock.now());
+    // Started by tests of it alone: it would be a timer that never rests.
+    const selfWatch = new SelfWatch(clock, report);
     return {
       line,
       clock,
@@ -35,7 +39,8 @@ export class Outside {
       pods: new FakePods(line, cluster),
       volumes: new FakeVolumes(line, cluster),
       hooks: new FakeLifecycleHooks(line, this.autoScaling),
-      report: new FakeReport(() => clock.now()),
+      watchdog: selfWatch,
+      report,
     } satisfies Ports & { line: Line };
   }
 }

@@ -57,6 +57,9 @@ export default defineConfig({
           include: testsIn('**'),
           exclude: [...servers, ...scenarios],
           testTimeout: 20_000,
+          // Modules have no state that a file could leave to the next, and to load them anew for
+          // each takes as long as the tests.
+          isolate: false,
           maxWorkers: '100%',
           sequence: { shuffle, groupOrder: 0 },
         },

@@ -185,6 +185,6 @@ The label that takes a node out of load balancers is withheld, with a warning, w
 
 ## Out of service
 
-With OUT_OF_SERVICE_TAINT, a node whose instance is stopped or terminated gets the taint \`node.kubernetes.io/out-of-service\` only when it is not Ready **and** its kubelet's Lease is older than the event. On a live machine the taint corrupts data, so any sign of life within the ten minutes of watching ends it, and Ready takes it away again.
+With OUT_OF_SERVICE_TAINT, a node whose instance is stopped or terminated gets the taint \`node.kubernetes.io/out-of-service\` only when it is not Ready **and** its kubelet's Lease is older than the event; a Lease that does not exist proves nothing. On a live machine the taint corrupts data, so any sign of life within the ten minutes of watching ends it, and Ready takes it away again.
 `;
 }

@@ -97,13 +97,7 @@ export class LifeWatch {
       watched.quietUntil = this.ports.clock.now() + unansweredWaitMs(watched.unanswered);
     } else {
       watched.unanswered = 0;
-      await this.conclude(
-        nodeName,
-        node,
-        watched,
-        why,
-        renewedAt === 'never' ? undefined : renewedAt,
-      );
+      await this.conclude(nodeName, node, watched, why, renewedAt);
     }
     if (this.watched.get(nodeName) !== watched || signal.aborted) return;
     if (!this.arm(nodeName, node, watched)) this.watched.delete(nodeName);
@@ -114,7 +108,7 @@ export class LifeWatch {
     node: NodeView,
     watched: Watched,
     why: LookReason,
-    renewedAt: number | undefined,
+    renewedAt: number | 'never',
   ): Promise<void> {
     const { journals, report, clock } = this.ports;
     const { journal } = watched;
@@ -123,7 +117,9 @@ export class LifeWatch {
     switch (why) {
       case 'return':
       case 'off':
-        if (renewedAt !== undefined && renewedAt > aliveSince) {
+        // That there is no Lease proves neither life nor death.
+        if (renewedAt === 'never') return;
+        if (renewedAt > aliveSince) {
           await journals.apply(nodeName, { type: 'alive', at: renewedAt });
         } else if (why === 'off' && !node.ready && mayBeTakenOut(journal, node, this.policy)) {
           const { outcome } = await journals.apply(nodeName, { type: 'out-of-service' });
@@ -135,8 +131,7 @@ export class LifeWatch {
           if (overdueFrom(entry, this.policy) > clock.now() || watched.reported.has(entry.id))
             continue;
           watched.reported.add(entry.id);
-          if (!node.ready || renewedAt === undefined || renewedAt < clock.now() - RECENT_MS)
-            continue;
+          if (!node.ready || renewedAt === 'never' || renewedAt < clock.now() - RECENT_MS) continue;
           report.warn('machine alive after its deadline', {
             node: nodeName,
             instance: journal.machine.instanceId,

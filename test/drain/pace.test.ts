@@ -314,6 +314,23 @@ describe('a machine that goes off', () => {
     expect(journal().state).toBe('undone');
   });
 
+  test('is not where its kubelet has no Lease: that proves nothing', async () => {
+    const started = startDrains({ rules: { outOfServiceTaint: true } });
+    const { record, clock, cluster, store } = started;
+    store.renewals.answerBy(() => ({ outcome: 'never' }));
+    cluster.changeNode('node-1', { ready: false });
+    await record(stateChange('stopped', 0, { instanceId: instanceIdOf(1) }));
+    await clock.advance(MINUTE);
+    expect(store.renewals.count).toBeGreaterThan(5);
+    expect(cluster.node('node-1').taints).toEqual([]);
+    // There is one after all, and it is older.
+    store.renewals.answerBy(() => ({ outcome: 'at', at: samples.at(-600) }));
+    await clock.advance(10_000);
+    expect(cluster.node('node-1').taints).toMatchObject([
+      { key: 'node.kubernetes.io/out-of-service' },
+    ]);
+  });
+
   test('is watched for 10 minutes, and then left to others', async () => {
     const started = startDrains({ rules: { outOfServiceTaint: true } });
     const { record, clock, cluster, store } = started;

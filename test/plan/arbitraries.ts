@@ -11,21 +11,30 @@ const time = fc.integer({ min: 0, max: 8.64e15 });
 const unit = fc.constantFrom('a', 'b', '-', '/', '"', 'é', '語', '😀');
 const name = fc.string({ minLength: 1, maxLength: 30, unit });
 
+/**
+ * Without what JSON escapes: Node 24.21's JSON.parse takes such a key for another of its length once
+ * it has read an object that has that one in the same place, however deep in the text.
+ */
+const key = fc.string({ maxLength: 8 }).map((text) => text.replaceAll(/["\\]/g, '_'));
+
 /** JSON, as flat as what is kept. */
-const value = fc.jsonValue({ maxDepth: 3 });
+const { value } = fc.letrec<{ value: fc.JsonValue }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3, depthIdentifier: 'json', withCrossShrink: true },
+    fc.jsonValue({ maxDepth: 0 }),
+    fc.array(tie('value'), { depthIdentifier: 'json' }),
+    fc.dictionary(key, tie('value'), { depthIdentifier: 'json', noNullPrototype: true }),
+  ),
+}));
 
 function isFree(known: readonly string[]): (key: string) => boolean {
   return (key) => !known.includes(key) && key !== '__proto__';
 }
 
 function unknownBeside(...known: readonly string[]): fc.Arbitrary<Record<string, unknown>> {
-  // Node 24.21's JSON.parse takes the key "\"" for "\\" once it has read an object with that one.
-  const text = fc
-    .string({ maxLength: 8 })
-    .map((characters) => characters.replaceAll(/["\\]/g, '_'));
-  const key = fc.oneof(text, fc.constantFrom('constructor', 'toString'));
+  const name = fc.oneof(key, fc.constantFrom('constructor', 'toString'));
   return fc
-    .dictionary(key.filter(isFree(known)), value, { maxKeys: 2, noNullPrototype: true })
+    .dictionary(name.filter(isFree(known)), value, { maxKeys: 2, noNullPrototype: true })
     .map((unknown) => JSON.parse(JSON.stringify(unknown)) as Record<string, unknown>);
 }
 

@@ -47,6 +47,25 @@ function altered(change: (json: Record<string, unknown>) => void): string {
   return JSON.stringify(json);
 }
 
+/** Of every object in it, however deep. */
+function keysIn(value: unknown): readonly string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => [
+    ...(Array.isArray(value) ? [] : [key]),
+    ...keysIn(inner),
+  ]);
+}
+
+describe('a journal that is made up for these tests', () => {
+  test("has no key that Node's JSON.parse may take for another, however deep", () => {
+    fc.assert(
+      fc.property(arbitrary.journals(4, 4), (value) => {
+        expect(keysIn(value).filter((key) => JSON.stringify(key) !== `"${key}"`)).toEqual([]);
+      }),
+    );
+  });
+});
+
 describe('a journal that is written', () => {
   test('is read as it was', () => {
     fc.assert(

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts';
 import type { NodeIndex, NodeStore, WriteAnswer } from '../intake/node-store.ts';
 import {
+  withBootSeen,
   HOLD_KEY,
   INTERRUPTION_KEY,
   JOURNAL_KEY,
@@ -69,6 +70,7 @@ export function projectNode(
     zone: labels[ZONE_KEY],
     systemUUID: status?.nodeInfo?.systemUUID ?? '',
     bootId: status?.nodeInfo?.bootID ?? '',
+    bootSeenAt: undefined,
     ready: ready !== undefined,
     readySince: Number.isNaN(readySince) ? undefined : readySince,
     unschedulable: spec?.unschedulable === true,
@@ -140,6 +142,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
   private readonly byName = new Map<string, NodeView>();
   private readonly byInstanceId = new Map<string, readonly NodeView[]>();
   private readonly listeners = new Set<Listener>();
+  private readonly clock: Clock;
   private readonly report: Report;
   private readonly listWatch: ListWatch<NodeView>;
   private readonly closing = new AbortController();
@@ -147,6 +150,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
   private running: Promise<void> | undefined;
 
   constructor({ selector: text, reservationLabel, ...options }: NodeIndexOptions) {
+    this.clock = options.clock;
     this.report = options.report;
     const selector = parseSelector(text);
     this.listWatch = new ListWatch(
@@ -159,7 +163,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
         onList: (listed) => this.takeList(listed),
         onEvent: (type, node) => {
           if (type === 'DELETED') this.remove(node);
-          else this.take(node);
+          else this.take(node, this.clock.now());
         },
       },
       options,
@@ -194,7 +198,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
     const known = held === undefined ? this.listWatch.watchedVersion() : held.resourceVersion;
     // Not held, and older than what the watch has told: deleted in the meantime.
     if (known === undefined || (compareVersions(node.resourceVersion, known) ?? 0) <= 0) return;
-    this.take(node);
+    this.take(node, this.clock.now());
   }
 
   lastHeardAt(): number {
@@ -219,11 +223,12 @@ class WatchedNodeIndex implements StartedNodeIndex {
       if ((compareVersions(held.resourceVersion, resourceVersion) ?? 0) > 0) continue;
       this.remove(held);
     }
-    for (const node of items) this.take(node);
+    for (const node of items) this.take(node, undefined);
     this.filled.resolve();
   }
 
-  private take(node: NodeView): void {
+  /** `changedAt`: it has just become so; undefined: a list says no more than that it is. */
+  private take(node: NodeView, changedAt: number | undefined): void {
     const held = this.byName.get(node.name);
     // A write's answer may have been here before the watch's word of it.
     if (
@@ -233,13 +238,14 @@ class WatchedNodeIndex implements StartedNodeIndex {
       return;
     if (held !== undefined && held.uid !== node.uid) this.remove(held);
     const before = this.byName.get(node.name);
-    this.byName.set(node.name, node);
+    const after = withBootSeen(before, node, changedAt);
+    this.byName.set(node.name, after);
     if (before?.instanceId !== node.instanceId) this.forgetInstance(before);
     if (node.instanceId !== undefined) {
       const others = this.byInstance(node.instanceId).filter(({ name }) => name !== node.name);
-      this.byInstanceId.set(node.instanceId, [...others, node]);
+      this.byInstanceId.set(node.instanceId, [...others, after]);
     }
-    this.notify(before, node);
+    this.notify(before, after);
   }
 
   /** Only the same Node object: its name may be in use again already. */

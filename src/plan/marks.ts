@@ -129,10 +129,10 @@ function saysSomething({ live, ended, signs }: Journal): boolean {
 
 /** What the Node shows of the machine behind it; undefined: it does not say which that is. */
 export function sightOf(node: NodeView): Sight | undefined {
-  const { instanceId, systemUUID, bootId, ready, readySince } = node;
+  const { instanceId, systemUUID, bootId, bootSeenAt, ready, readySince } = node;
   return instanceId === undefined
     ? undefined
-    : { instanceId, systemUUID, bootId, ready, readySince };
+    : { instanceId, systemUUID, bootId, bootSeenAt, ready, readySince };
 }
 
 /** A person took our cordon away: the next one is not ours to undo. */

@@ -22,6 +22,8 @@ export type NodeView = Readonly<{
   /** `status.nodeInfo`; empty before the kubelet's first report. */
   systemUUID: string;
   bootId: string;
+  /** When this boot was seen to take another's place (epoch ms); undefined: it was found there. */
+  bootSeenAt: number | undefined;
   ready: boolean;
   /** Since when it is Ready (epoch ms); undefined: it is not, or does not say. */
   readySince: number | undefined;
@@ -40,6 +42,17 @@ export type NodeView = Readonly<{
   held: boolean;
   deleting: boolean;
 }>;
+
+/** The Node as it is now, with what it does not say itself. `changedAt`: it has just become so. */
+export function withBootSeen(
+  before: NodeView | undefined,
+  node: NodeView,
+  changedAt: number | undefined,
+): NodeView {
+  if (before === undefined || before.bootId === '' || node.bootId === '') return node;
+  const bootSeenAt = before.bootId === node.bootId ? before.bootSeenAt : changedAt;
+  return bootSeenAt === undefined ? node : { ...node, bootSeenAt };
+}
 
 /** What a write of ours changes on a Node; absent fields stay as they are. */
 export type NodePatch = Readonly<{

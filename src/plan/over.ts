@@ -1,9 +1,10 @@
 import type { EndedInterruption, Interruption } from './interruption.ts';
 import { MAX_ENDED, type Journal, type Machine, type MachineSigns } from './journal.ts';
+import type { NodeView } from './node.ts';
 import { rowFacts, type Return } from './rows.ts';
 
 /** What the Node shows of its machine now. */
-export type Sight = Machine & Readonly<{ ready: boolean; readySince: number | undefined }>;
+export type Sight = Machine & Pick<NodeView, 'bootSeenAt' | 'ready' | 'readySince'>;
 
 /** After this without another event a rebalance recommendation is over. */
 export const REBALANCE_LASTS_MS = 24 * 3_600_000;
@@ -101,7 +102,9 @@ function shows(
     case 'boot-after-deadline': {
       const fromAt = change?.startAt ?? deadlineAt ?? recordedAt;
       if (journal.machine.bootId === '' || sight.bootId === '') return isReadyAnew(sight, fromAt);
-      return hasOtherBoot(journal, sight) && now > fromAt;
+      // What is only found after it may have been before: then since when the node is Ready tells.
+      const backAt = Math.max(sight.bootSeenAt ?? -Infinity, sight.readySince ?? -Infinity);
+      return hasOtherBoot(journal, sight) && (backAt === -Infinity ? now : backAt) > fromAt;
     }
     case 'end-time':
       return change?.endAt !== undefined && now >= change.endAt && sight.ready;
@@ -114,9 +117,13 @@ function shows(
   }
 }
 
+/** Counted once the node is Ready in it: not before is it known since when the machine is back. */
 function hasOtherBoot(journal: Journal, sight: Sight): boolean {
   return (
-    journal.machine.bootId !== '' && sight.bootId !== '' && journal.machine.bootId !== sight.bootId
+    sight.ready &&
+    journal.machine.bootId !== '' &&
+    sight.bootId !== '' &&
+    journal.machine.bootId !== sight.bootId
   );
 }
 

@@ -7,7 +7,14 @@ import { eventually } from '../harness/eventually.ts';
 import { recordedReport } from './recorded-report.ts';
 import { startScriptedServer, type Call, type ScriptedServer } from './scripted-server.ts';
 
-type NodeFields = { name: string; version: number; uid?: string; instance?: string; pool?: string };
+type NodeFields = {
+  name: string;
+  version: number;
+  uid?: string;
+  instance?: string;
+  pool?: string;
+  boot?: string;
+};
 
 let server: ScriptedServer;
 let connection: Connection;
@@ -51,6 +58,7 @@ function object({
   uid = `uid-${name}`,
   instance = `i-${'0'.repeat(16)}a`,
   pool,
+  boot,
 }: NodeFields) {
   return {
     metadata: {
@@ -60,6 +68,7 @@ function object({
       ...(pool !== undefined && { labels: { pool } }),
     },
     spec: { providerID: `aws:///eu-central-1a/${instance}` },
+    ...(boot !== undefined && { status: { nodeInfo: { bootID: boot } } }),
   };
 }
 
@@ -165,6 +174,22 @@ describe('the node index', () => {
     await server.take();
     expect(changes).toEqual(['a/uid-a@1 → none', 'none → c/uid-c@15']);
     expect(claims).toEqual([0, 1]);
+  });
+
+  test('knows when another boot came, but not of one that a list has found', async () => {
+    const startedAt = Date.now();
+    const watch = await filled(10, { name: 'a', version: 1, boot: 'first' });
+    expect(index.get('a')?.bootSeenAt).toBeUndefined();
+    tell(watch, 'MODIFIED', { name: 'a', version: 11, boot: 'second' });
+    tell(watch, 'MODIFIED', { name: 'a', version: 12, boot: 'second', pool: 'spot' });
+    await settle(watch, 13);
+    const { bootSeenAt } = index.get('a') ?? {};
+    expect(bootSeenAt).toBeGreaterThanOrEqual(startedAt);
+    expect(bootSeenAt).toBeLessThanOrEqual(Date.now());
+    watch.events({ type: 'ERROR', object: { code: 410 } });
+    await answerList(20, { name: 'a', version: 15, boot: 'third' });
+    await server.take();
+    expect(index.get('a')).toMatchObject({ bootId: 'third', bootSeenAt: undefined });
   });
 
   test('takes a node of the same name with another uid for another node', async () => {

@@ -121,6 +121,43 @@ describe('what ends an interruption', () => {
     expect(isOver('reboot', boot(20), boot(START + 60))).toBe(false);
   });
 
+  test('a boot before the start ends no more although it is seen after it', () => {
+    const seen = (readySince: number): Step => ({
+      at: at(START + 600),
+      sight: { bootId: 'boot-2', readySince: at(readySince) },
+    });
+    expect(isOver('reboot', seen(START - 60))).toBe(false);
+    expect(isOver('stop', seen(START - 60))).toBe(false);
+    expect(isOver('reboot', seen(START + 60))).toBe(true);
+    expect(isOver('stop', seen(START + 60))).toBe(true);
+    // It is noted, so that being Ready anew later does not make it another.
+    const flapped: Step = {
+      at: at(START + 900),
+      sight: { bootId: 'boot-2', readySince: at(START + 800) },
+    };
+    expect(isOver('reboot', seen(START - 60), flapped)).toBe(false);
+  });
+
+  test('a boot that was seen to come after the start ends them although Ready has never gone', () => {
+    const seen = (bootSeenAt: number): Step => ({
+      at: at(START + 600),
+      sight: { bootId: 'boot-2', bootSeenAt: at(bootSeenAt), readySince: at(-600) },
+    });
+    expect(rowsEndedBy(seen(START + 60))).toEqual(rowsEndedBy(boot(START + 60)));
+    expect(isOver('reboot', seen(START - 60))).toBe(false);
+  });
+
+  test('a boot counts when the node is Ready in it, and is not lost before', () => {
+    const early: Step = { at: at(START + 60), sight: { bootId: 'boot-2', ready: false } };
+    const ready: Step = {
+      at: at(START + 90),
+      sight: { bootId: 'boot-2', readySince: at(START + 80) },
+    };
+    expect(rowsEndedBy(early)).toEqual(['rebalance']);
+    expect(after('reboot', [early]).machine.bootId).toBe('boot-1');
+    expect(rowsEndedBy(early, ready)).toEqual(rowsEndedBy(boot(START + 60)));
+  });
+
   test('where boot IDs are empty, Ready anew after the start says the same', () => {
     const anew = (seconds: number): Step => ({
       at: at(START + 600),

@@ -24,7 +24,12 @@ export const MACHINE: Machine = {
 };
 
 /** What the Node of that machine shows of it. */
-export const SIGHT: Sight = { ...MACHINE, ready: true, readySince: undefined };
+export const SIGHT: Sight = {
+  ...MACHINE,
+  bootSeenAt: undefined,
+  ready: true,
+  readySince: undefined,
+};
 
 export function policy(changes: Partial<Policy> = {}): Policy {
   return {
@@ -63,6 +68,7 @@ export function nodeView(changes: Partial<NodeView> = {}): NodeView {
     zone: 'eu-west-1a',
     systemUUID: MACHINE.systemUUID,
     bootId: MACHINE.bootId,
+    bootSeenAt: undefined,
     ready: true,
     readySince: undefined,
     unschedulable: false,

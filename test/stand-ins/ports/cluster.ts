@@ -103,6 +103,7 @@ export class FakeCluster {
       zone: 'eu-west-1a',
       systemUUID: `uuid-${number}`,
       bootId: 'boot-1',
+      bootSeenAt: undefined,
       ready: true,
       readySince: undefined,
       unschedulable: false,

@@ -1,5 +1,5 @@
 import type { NodeIndex, NodeStore } from '../../../src/intake/node-store.ts';
-import type { NodeView } from '../../../src/plan/node.ts';
+import { withBootSeen, type NodeView } from '../../../src/plan/node.ts';
 import type { FakeCluster } from './cluster.ts';
 import { Gate } from './gate.ts';
 import type { Line } from './line.ts';
@@ -47,7 +47,7 @@ export class FakeNodeIndex implements NodeIndex {
   learn(node: NodeView): void {
     const held = this.byName.get(node.name);
     if (held === undefined || Number(node.resourceVersion) <= Number(held.resourceVersion)) return;
-    this.put(node);
+    this.put(node, this.line.now());
   }
 
   lastHeardAt(): number {
@@ -61,7 +61,7 @@ export class FakeNodeIndex implements NodeIndex {
     for (const held of this.byName.values()) {
       if (nodes.every(({ name }) => name !== held.name)) this.remove(held);
     }
-    for (const node of nodes) this.put(node);
+    for (const node of nodes) this.put(node, undefined);
   }
 
   subscribe(listener: Listener): () => void {
@@ -85,11 +85,11 @@ export class FakeNodeIndex implements NodeIndex {
 
   private take(before: NodeView | undefined, after: NodeView | undefined): void {
     this.heardAt = this.line.now();
-    if (after !== undefined) this.put(after);
+    if (after !== undefined) this.put(after, this.heardAt);
     else if (before !== undefined) this.remove(before);
   }
 
-  private put(node: NodeView): void {
+  private put(node: NodeView, changedAt: number | undefined): void {
     let before = this.byName.get(node.name);
     if (before !== undefined && Number(node.resourceVersion) <= Number(before.resourceVersion))
       return;
@@ -98,8 +98,9 @@ export class FakeNodeIndex implements NodeIndex {
       this.remove(before);
       before = undefined;
     }
-    this.byName.set(node.name, node);
-    for (const listener of this.listeners) listener(before, node);
+    const after = withBootSeen(before, node, changedAt);
+    this.byName.set(node.name, after);
+    for (const listener of this.listeners) listener(before, after);
   }
 
   private remove(node: NodeView): void {

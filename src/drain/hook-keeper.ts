@@ -46,13 +46,14 @@ export class HookKeeper {
   private readonly nodeName: string;
   private readonly ports: Ports;
   private readonly policy: Policy;
+  private readonly ended = new AbortController();
   private readonly signal: AbortSignal;
 
   constructor(nodeName: string, ports: Ports, policy: Policy, signal: AbortSignal) {
     this.nodeName = nodeName;
     this.ports = ports;
     this.policy = policy;
-    this.signal = signal;
+    this.signal = AbortSignal.any([signal, this.ended.signal]);
   }
 
   /** To be called with every change of journal or plan. */
@@ -92,6 +93,7 @@ export class HookKeeper {
   }
 
   stop(): void {
+    this.ended.abort();
     for (const { timer } of this.beats.values()) timer?.cancel();
     this.beats.clear();
   }

@@ -117,6 +117,18 @@ describe('the timeout of a hook', () => {
     expect(hook()?.timeoutSeconds).toBe(100);
   });
 
+  test('is asked for no longer than its drain lasts', async () => {
+    const { begin, hooks, keeper, clock } = start();
+    hooks.descriptions.answerBy(() => ({ outcome: 'failed', message: 'throttled' }));
+    begin();
+    await clock.advance(2000);
+    const asked = hooks.descriptions.count;
+    keeper.stop();
+    await clock.advance(120_000);
+    expect(hooks.descriptions.count).toBe(asked);
+    expect(clock.pending()).toEqual([]);
+  });
+
   test('is assumed to be 300 s, and that told, where it may not be read', async () => {
     const { begin, hook, hooks, report, clock } = start();
     hooks.descriptions.answerBy(() => ({ outcome: 'unknown', denied: true, message: 'denied' }));

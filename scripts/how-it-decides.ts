@@ -174,7 +174,7 @@ Whatever is over leaves a tombstone in the journal: news that are not later than
 At most VOLUNTARY_DRAIN_LIMIT nodes are drained at once for what is paced, the oldest first. Those that wait bear a journal and a PreferNoSchedule taint, nothing else: they go on working.
 
 - With a lead (reboot, network, power) nothing is due before ${lead} minutes (SCHEDULED_CHANGE_LEAD_SECONDS) before the start. Nodes with a common start begin earlier, by ${turn} minutes for each group that the limit makes of them: else the last of them would have no time left.
-- A drained node keeps its slot until it is gone or given back, but for ${turn} minutes at most where it has a deadline: a machine that waits for its retirement does not hold up the others.
+- A drained node keeps its slot until it is gone or given back, but for ${turn} minutes at most where it has a deadline or was to be replaced (AFTER_VOLUNTARY_DRAIN): a machine that waits for its retirement, or cannot be replaced, does not hold up the others.
 - A drain that has waited for disruption budgets alone for ${turn} minutes goes back to waiting, marks too, and does not come back for ${turn} minutes: others may have more luck.
 - From its last call on, ${lastCall} minutes before its deadline (or the lead, if that is shorter), a node is drained whatever the limit, and does not go back.
 - An emergency on the same node lifts it out of all this.

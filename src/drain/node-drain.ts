@@ -103,6 +103,9 @@ const FIRST_WAIT_REPORT_MS = 10_000;
 const MAX_WAIT_REPORT_MS = 30 * 60_000;
 const REPLACE_RETRY_MS = 1000;
 const MAX_REPLACE_RETRY_MS = 300_000;
+/** How long a denial may be that of a permission just given, which AWS takes a while to spread. */
+const REPLACE_DENIED_MS = 60_000;
+const REPLACE_PERMISSION = 'autoscaling:TerminateInstanceInAutoScalingGroup';
 /** The kubelet's own time to remove a pod whose grace has ended. */
 const OVERDUE_MS = 10_000;
 const MAX_PODS_TOLD = 20;
@@ -142,7 +145,7 @@ export class NodeDrain {
   /** When a pod last left, or was told to. */
   private progressAt: number;
   private nodeIsGone = false;
-  private isReplaced = false;
+  private replacementEnded = false;
   private readonly mark: WatchedStep;
   private wakeUp: () => void = () => undefined;
   private awake = false;
@@ -910,19 +913,23 @@ export class NodeDrain {
     const { instanceId } = journal.machine;
     const facts = { node: this.nodeName, instance: instanceId };
     let retryMs = REPLACE_RETRY_MS;
-    while (!this.isReplaced && callsForReplacement(journal, this.policy)) {
+    let deniedSince: number | undefined;
+    while (!this.replacementEnded && callsForReplacement(journal, this.policy)) {
       const answer = await hooks.replace(instanceId, this.stopping.signal);
       if (answer.outcome !== 'failed') {
-        this.isReplaced = true;
+        this.replacementEnded = true;
         report.info('instance replaced', { ...facts, answer: answer.outcome });
         return true;
       }
+      const reason = answer.message;
+      deniedSince = answer.denied ? (deniedSince ?? clock.now()) : undefined;
+      if (deniedSince !== undefined && clock.now() - deniedSince >= REPLACE_DENIED_MS) {
+        this.replacementEnded = true;
+        report.warn('instance not replaced', { ...facts, permission: REPLACE_PERMISSION, reason });
+        return true;
+      }
       if (retryMs === REPLACE_RETRY_MS) {
-        report.warn('instance not yet replaced', {
-          ...facts,
-          denied: answer.denied,
-          reason: answer.message,
-        });
+        report.warn('instance not yet replaced', { ...facts, denied: answer.denied, reason });
       }
       this.awake = false;
       await this.sleepUntil(clock.now() + retryMs * (0.75 + clock.random() / 2));

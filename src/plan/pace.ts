@@ -2,7 +2,7 @@ import { isWaiting } from './calls.ts';
 import { lastCallAt, opensAt } from './deadline.ts';
 import type { Interruption } from './interruption.ts';
 import type { Journal } from './journal.ts';
-import type { DrainLimit, Policy } from './policy.ts';
+import { callsForReplacement, type DrainLimit, type Policy } from './policy.ts';
 import { isEmergency, rowFacts } from './rows.ts';
 
 /** Nodes that may be drained for paced interruptions at once: at least one. */
@@ -11,7 +11,7 @@ export function limitOf(limit: DrainLimit, selectedNodes: number): number {
   return Math.max(1, nodes);
 }
 
-/** How long a drained node with a deadline keeps its slot, and a postponed one waits. */
+/** How long a drained node with a deadline, or to be replaced, keeps its slot, and a postponed one waits. */
 export const TURN_MS = 15 * 60_000;
 
 /** Nodes whose turn has come, with the interruptions to begin; and when to look again (epoch ms). */
@@ -117,6 +117,9 @@ function slotEndsAt(journal: Journal, policy: Policy): number {
   if (begun.length === 0 || hasEmergency(journal, policy)) return -Infinity;
   if (journal.state === 'draining') return Infinity;
   if (journal.state !== 'settled') return -Infinity;
-  const hasDeadline = begun.some(({ deadlineAt }) => deadlineAt !== undefined);
-  return hasDeadline && journal.settledAt !== undefined ? journal.settledAt + TURN_MS : Infinity;
+  // One that should have been replaced by then cannot be.
+  const isBounded =
+    begun.some(({ deadlineAt }) => deadlineAt !== undefined) ||
+    callsForReplacement(journal, policy);
+  return isBounded && journal.settledAt !== undefined ? journal.settledAt + TURN_MS : Infinity;
 }

@@ -418,6 +418,11 @@ export const MESSAGES = {
     meaning:
       'Auto Scaling did not terminate the instance, for the reason given; it is tried again.',
   },
+  'instance not replaced': {
+    level: 'warn',
+    meaning:
+      'AFTER_VOLUNTARY_DRAIN=replace, but the permission named is missing: the drained node stays as it is, and gives up its place among the voluntary drains after 15 minutes.',
+  },
 
   // The API server
   'credentials not renewed': {

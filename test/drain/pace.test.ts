@@ -110,6 +110,19 @@ describe('paced drains', () => {
     expect(states(started)).toEqual({ 'node-1': 'settled', 'node-2': 'settled' });
   });
 
+  test('give up their slot although their instances may not be replaced', async () => {
+    const rules = { voluntaryDrainLimit: { nodes: 1 }, afterVoluntaryDrain: 'replace' } as const;
+    const started = startDrains({ nodes: 2, rules });
+    const { record, hooks, clock, report } = started;
+    hooks.replacements.answerBy(() => ({ outcome: 'failed', denied: true, message: '403' }));
+    for (const number of [1, 2]) await record(rebalance(0, number), `node-${number}`);
+    await clock.advance(14 * MINUTE);
+    expect(states(started)).toEqual({ 'node-1': 'settled', 'node-2': 'waiting' });
+    await clock.advance(6 * MINUTE);
+    expect(states(started)).toEqual({ 'node-1': 'settled', 'node-2': 'settled' });
+    expect(report.told('instance not replaced')).toHaveLength(2);
+  });
+
   test('of a reboot in 40 days begin an hour before it, whatever restarts there are', async () => {
     const outside = newOutside(1);
     const first = startDrains({ outside });

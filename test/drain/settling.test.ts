@@ -498,10 +498,43 @@ describe('a drained instance', () => {
     expect(report.told('instance not yet replaced')).toHaveLength(1);
   });
 
+  test('that may not be replaced is settled all the same, and the missing permission named', async () => {
+    const started = startDrains({ rules: replace });
+    const { record, hooks, journal, report, clock } = started;
+    hooks.replacements.answerBy(() => ({ outcome: 'failed', denied: true, message: '403' }));
+    await record(rebalance());
+    await clock.advance(50_000);
+    expect(journal().state).toBe('draining');
+    await clock.advance(50_000);
+    expect(journal().state).toBe('settled');
+    expect(report.told('instance not replaced')).toEqual([
+      {
+        node: 'node-1',
+        instance: instanceIdOf(1),
+        permission: 'autoscaling:TerminateInstanceInAutoScalingGroup',
+        reason: '403',
+      },
+    ]);
+    const asked = hooks.replacements.count;
+    await clock.advance(3_600_000);
+    expect(hooks.replacements.count).toBe(asked);
+  });
+
+  test('that is denied for a moment only is replaced', async () => {
+    const started = startDrains({ rules: replace });
+    const { record, hooks, report, clock } = started;
+    const denied = { outcome: 'failed', denied: true, message: '403' } as const;
+    hooks.replacements.answerNext(denied, denied, denied);
+    await record(rebalance());
+    await clock.advance(30_000);
+    expect(report.told('instance replaced')).toHaveLength(1);
+    expect(report.told('instance not replaced')).toEqual([]);
+  });
+
   test('that cannot be replaced holds up no emergency', async () => {
     const started = startDrains({ rules: replace });
     const { record, hooks, journal, clock } = started;
-    hooks.replacements.answerBy(() => ({ outcome: 'failed', denied: true, message: 'denied' }));
+    hooks.replacements.answerBy(() => ({ outcome: 'failed', denied: false, message: 'away' }));
     await record(rebalance());
     await clock.advance(100_000);
     expect(journal().state).toBe('draining');

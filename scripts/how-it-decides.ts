@@ -167,7 +167,7 @@ News of one scheduled change are ordered by \`lastUpdatedTime\`, so that it does
 
 ## What is stale
 
-Whatever is over leaves a tombstone in the journal: news that are not later than it are old. So are events whose deadline passed a minute ago on a node that is Ready and whose kubelet renewed its Lease a minute after it: the machine has outlived them.
+Whatever is over leaves a tombstone in the journal: news that are not later than it are old. So are events whose deadline passed a minute ago on a node that is Ready and whose kubelet renewed its Lease a minute after it: the machine has outlived them. A hook's deadline follows from its timeout; where that may not be read (autoscaling:DescribeLifecycleHooks), only a hook of more than 48 hours ago is old, for none lives longer: to forget a live one would cost its pods their time, while a machine that its hook has let go does not stay Ready, unless from a warm pool, and then its start says so.
 
 ## Pace
 

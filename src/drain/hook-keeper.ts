@@ -2,6 +2,7 @@ import { pause, type Clock, type Timer } from '../clock.ts';
 import {
   hookExpiresAt,
   hookLimitAt,
+  LONGEST_HOOK_MS,
   UNDESCRIBED_HOOK_TIMEOUT_SECONDS,
   type Plan,
 } from '../plan/deadline.ts';
@@ -27,8 +28,6 @@ type Hooked = Interruption & Readonly<{ hook: InterruptionHook }>;
 
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
-/** Nobody's action lives longer: https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html */
-const LONGEST_ACTION_MS = 48 * 3_600_000;
 
 /**
  * The lifecycle hooks of one node's interruptions: learns their timeouts, keeps ours alive as long
@@ -108,7 +107,7 @@ export class HookKeeper {
     mayGoOn: () => boolean,
   ): Promise<void> {
     const { hook } = entry;
-    const endAt = (): number => Math.min(windowEnd(), entry.time + LONGEST_ACTION_MS);
+    const endAt = (): number => Math.min(windowEnd(), entry.time + LONGEST_HOOK_MS);
     const { clock, hooks, report } = this.ports;
     let retryMs = FIRST_RETRY_MS;
     let told = false;

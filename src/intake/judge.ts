@@ -1,7 +1,12 @@
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts';
-import { deadlineOf, hasOutlived, UNDESCRIBED_HOOK_TIMEOUT_SECONDS } from '../plan/deadline.ts';
+import {
+  deadlineOf,
+  hasOutlived,
+  LONGEST_HOOK_MS,
+  UNDESCRIBED_HOOK_TIMEOUT_SECONDS,
+} from '../plan/deadline.ts';
 import { kindOf, newsOf, roleOf, type NodeEvent } from '../plan/interruption.ts';
 import type { NodeView } from '../plan/node.ts';
 import { REBALANCE_LASTS_MS } from '../plan/over.ts';
@@ -219,7 +224,10 @@ export class Judge {
     return renewed.outcome === 'at' && hasOutlived(deadlineAt, renewed.at);
   }
 
-  /** `unknown`: a hook's timeout could not be asked for. Where it may not be read, the drain's is assumed. */
+  /**
+   * `unknown`: a hook's timeout could not be asked for. Where it may not be read, the hook lives as
+   * long as any can: a machine that it was to end, and that is Ready, most likely waits for it still.
+   */
   private async deadlineOf(
     event: NodeEvent,
     signal: AbortSignal,
@@ -231,6 +239,9 @@ export class Judge {
     if (hook === undefined) return deadlineOf(interruption, this.policy);
     const described = await this.ports.hooks.describe(hook.group, hook.name, signal);
     if (described.outcome === 'failed') return 'unknown';
+    if (described.outcome === 'unknown' && described.denied) {
+      return interruption.time + LONGEST_HOOK_MS;
+    }
     const timeoutSeconds =
       described.outcome === 'found' ? described.timeoutSeconds : UNDESCRIBED_HOOK_TIMEOUT_SECONDS;
     return deadlineOf({ ...interruption, hook: { ...hook, timeoutSeconds } }, this.policy);

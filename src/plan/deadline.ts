@@ -22,8 +22,8 @@ export type Plan = Readonly<{
 const OUTLIVED_AFTER_MS = 60_000;
 
 /**
- * The timeout assumed for a hook that may not be described: short enough to act before most hooks
- * expire, while heartbeats keep those of ours alive.
+ * The timeout that drains assume of a hook that may not be described: short enough to act before
+ * most hooks expire, while heartbeats keep those of ours alive.
  */
 export const UNDESCRIBED_HOOK_TIMEOUT_SECONDS = 300;
 
@@ -39,7 +39,7 @@ export function hookExpiresAt(interruption: Interruption): number | undefined {
 }
 
 /** AWS keeps an action alive for the smaller of 48 h and 100 times its timeout, heartbeats or not. */
-const LONGEST_HOOK_MS = 48 * 3_600_000;
+export const LONGEST_HOOK_MS = 48 * 3_600_000;
 const LONGEST_HOOK_TIMEOUTS = 100;
 
 /**

@@ -407,13 +407,13 @@ describe('old news', () => {
       outcome: 'recorded',
     },
     {
-      name: 'past the timeout that is assumed where it may not be read',
+      name: 'past the timeout that is assumed where there is no such hook any more',
       timeoutSeconds: undefined,
       rules: {},
       outcome: 'stale',
     },
     {
-      name: 'within the time for draining that hooks have, where its timeout may not be read',
+      name: 'within the time for draining that hooks have, where there is no such hook any more',
       timeoutSeconds: undefined,
       rules: { terminateHookDrainSeconds: 1800 },
       outcome: 'recorded',
@@ -431,6 +431,20 @@ describe('old news', () => {
     expect(await judge(HOOK)).toEqual({ end: 'later', seconds: 3 });
     expect(await judge(HOOK)).toEqual({ end: 'over', outcome: 'stale' });
     expect(isMarked(cluster.node('node-1'))).toBe(false);
+  });
+
+  test.each([
+    { name: 'an hour ago, may live still', hours: 1, outcome: 'recorded' },
+    {
+      name: 'a minute short of 48 hours ago, may live still',
+      hours: 48 - 1 / 60,
+      outcome: 'recorded',
+    },
+    { name: 'longer ago than any lives, is over', hours: 49, outcome: 'stale' },
+  ])('a hook whose timeout may not be read, begun $name', async ({ hours, outcome }) => {
+    const { judge, hooks } = await start({ secondsAfterNoon: hours * 3600 });
+    hooks.descriptions.answerBy(() => ({ outcome: 'unknown', denied: true, message: 'denied' }));
+    expect(await judge(HOOK)).toEqual({ end: 'over', outcome });
   });
 
   test('of a hook is recorded, whatever its timeout, of a node that is not Ready', async () => {

@@ -30,7 +30,7 @@ const WORDS = {
   'capacity-block': {
     title: 'capacity block expiry',
     window: "ten minutes from the event's time",
-    why: 'AWS begins to terminate half an hour before the end of the block. The event names no instance: nodes are found by CAPACITY_RESERVATION_LABEL.',
+    why: 'AWS begins to terminate half an hour before the end of the block. The event names no instance: nodes are found by CAPACITY_RESERVATION_LABEL, those that join it later included.',
   },
   rebalance: {
     title: 'rebalance recommendation',

@@ -1,6 +1,6 @@
 import { pause, type Clock } from '../clock.ts';
 import type { HookAction, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
-import type { Event, LaunchHook } from '../events/event.ts';
+import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts';
 import { parse } from '../events/parse.ts';
 import type { NodeEvent } from '../plan/interruption.ts';
 import type { Report } from '../report/report.ts';
@@ -45,7 +45,7 @@ const MISSED_SECONDS = 1;
 /** Without a redrive policy, a malformed message is deleted at this receive. */
 const MAX_MALFORMED_RECEIVES = 5;
 const RECHECK_SECONDS = 30;
-/** Of a launch hook that waits for its node; looked at, and hidden again, at half. */
+/** Of a message that waits for its node; looked at, and hidden again, at half. */
 const HELD_SECONDS = 60;
 /** The index is asked to prove itself fresh only when its watch was silent for this long. */
 const PROOF_AFTER_MS = 2000;
@@ -106,9 +106,9 @@ export class Intake {
         if (instanceId !== undefined) subjects.add(instanceId);
       }
       const reservationId = after?.capacityReservationId;
-      if (reservationId !== undefined && reservationId !== before?.capacityReservationId) {
-        subjects.add(reservationId);
-      }
+      const isNew =
+        reservationId !== before?.capacityReservationId || after?.instanceId !== before?.instanceId;
+      if (reservationId !== undefined && isNew) subjects.add(reservationId);
       for (const subject of subjects) {
         for (const parked of this.park.takeFor(subject)) this.rejudge(parked);
       }
@@ -211,7 +211,7 @@ export class Intake {
     if (homeless.length > 0) return this.parkMessage(message, homeless);
     // Such a message has no other event.
     const held = verdicts.find((verdict) => verdict.end === 'held');
-    if (held !== undefined) return this.holdLaunch(message, held.event, held.againAt);
+    if (held !== undefined) return this.hold(message, held.event, held.againAt);
     return { end: 'delete' };
   }
 
@@ -245,8 +245,12 @@ export class Intake {
   }
 
   /** Hidden for a minute, and again at half of it; remembered, if there is room, for its Node. */
-  private holdLaunch(message: Message, event: LaunchHook, againAt: number): Settlement {
-    this.park.add({ waitsFor: 'a Ready Node', message, events: [event], until: againAt });
+  private hold(
+    message: Message,
+    event: LaunchHook | CapacityBlockExpiry,
+    againAt: number,
+  ): Settlement {
+    this.park.add({ waitsFor: 'news of its Node', message, events: [event], until: againAt });
     return { end: 'hide', seconds: HELD_SECONDS };
   }
 
@@ -271,7 +275,7 @@ export class Intake {
   }
 
   private takeUpDue(due: readonly ParkedMessage[]): void {
-    for (const parked of due) if (parked.waitsFor === 'a Ready Node') this.rejudge(parked);
+    for (const parked of due) if (parked.waitsFor === 'news of its Node') this.rejudge(parked);
     this.endGrace(due.filter((parked) => parked.waitsFor === 'a Node'));
   }
 

@@ -14,7 +14,12 @@ import { isLeftToOwner } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, watched, type Watchdog } from '../watchdog.ts';
-import { LaunchHooks, type LaunchPolicy, type LaunchVerdict } from './launch-hooks.ts';
+import {
+  LaunchHooks,
+  LOOK_AGAIN_MS,
+  type LaunchPolicy,
+  type LaunchVerdict,
+} from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import type { Records } from './records.ts';
 
@@ -25,7 +30,8 @@ export type EventVerdict =
   /** Nothing more to do about it. `outcome` names the rule. */
   | Readonly<{ end: 'over'; outcome: Outcome }>
   | Readonly<{ end: 'no-node'; event: NodeEvent }>
-  | Extract<LaunchVerdict, { end: 'held' }>
+  /** Judged again at that moment, or when its Node changes; the message is its record until then. */
+  | Readonly<{ end: 'held'; event: LaunchHook | CapacityBlockExpiry; againAt: number }>
   /** Judged again when the message comes back. */
   | Readonly<{ end: 'later'; seconds: number }>
   | Readonly<{ end: 'unreachable' }>;
@@ -127,11 +133,22 @@ export class Judge {
     return together(await Promise.all(nodes.map((node) => this.judgeOn(node, event, signal))));
   }
 
+  /** A Node of which the cloud provider has yet to say which instance it is. */
+  private judgeUnnamed(event: CapacityBlockExpiry): EventVerdict {
+    const now = this.ports.clock.now();
+    const deadlineAt = deadlineAtReceipt(event, now) ?? now;
+    if (now >= deadlineAt) return { end: 'over', outcome: 'stale' };
+    return { end: 'held', event, againAt: Math.min(now + LOOK_AGAIN_MS, deadlineAt) };
+  }
+
   private async judgeOn(
     node: NodeView,
     event: NodeEvent,
     signal: AbortSignal,
   ): Promise<EventVerdict> {
+    if (event.kind === 'capacity-block-expiry' && node.instanceId === undefined) {
+      return this.judgeUnnamed(event);
+    }
     const claimants =
       node.instanceId === undefined ? [] : this.ports.nodes.byInstance(node.instanceId);
     if (claimants.length > 1) return this.judgeAmbiguous(event, claimants, signal);

@@ -33,7 +33,7 @@ type Ports = Readonly<{
 }>;
 
 /** Half of the time for which a held message is hidden. */
-const LOOK_AGAIN_MS = 30_000;
+export const LOOK_AGAIN_MS = 30_000;
 const FIRST_RETRY_MS = 1000;
 /** A failed completion is repeated after this part of the event's age, so that storms thin out. */
 const RETRY_AFTER_PART = 8;

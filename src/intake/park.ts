@@ -1,11 +1,11 @@
 import type { Clock, Timer } from '../clock.ts';
-import type { LaunchHook } from '../events/event.ts';
+import type { CapacityBlockExpiry, LaunchHook } from '../events/event.ts';
 import type { NodeEvent } from '../plan/interruption.ts';
 import { subjectOf } from './judge.ts';
 import type { Message } from './queue.ts';
 
 /** A message that waits, hidden. */
-export type ParkedMessage = HomelessMessage | HeldLaunch;
+export type ParkedMessage = HomelessMessage | HeldMessage;
 
 /** Its instance, or capacity block, has no Node (yet). */
 export type HomelessMessage = Readonly<{
@@ -18,11 +18,11 @@ export type HomelessMessage = Readonly<{
   until: number;
 }>;
 
-/** A launch hook's: its only record. */
-type HeldLaunch = Readonly<{
-  waitsFor: 'a Ready Node';
+/** Its Node is there and not yet what it should be; the only record until then. */
+type HeldMessage = Readonly<{
+  waitsFor: 'news of its Node';
   message: Message;
-  events: readonly [LaunchHook];
+  events: readonly [LaunchHook | CapacityBlockExpiry];
   /** When it is looked at, and hidden, again. */
   until: number;
 }>;
@@ -32,9 +32,8 @@ const MAX_PARKED = 10_000;
 const SWEEP_MS = 1000;
 
 /**
- * Messages for instances without a Node, until the Node appears or their grace is over, and launch
- * hooks, whose Nodes are not Ready yet. An account's
- * rules feed every cluster, so most messages of a shared account pass through here: no request is
+ * Messages for instances without a Node, until the Node appears or their grace is over, and those
+ * whose Nodes are not Ready, or not told apart, yet. An account's rules feed every cluster, so most messages of a shared account pass through here: no request is
  * made for any of them but the two that hide and delete it.
  */
 export class Park {

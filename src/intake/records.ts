@@ -6,11 +6,12 @@ import { markWrite, sightOf, type MarkFinding, type MarkWrite } from '../plan/ma
 import { fold, type Change, type Verdict } from '../plan/merge.ts';
 import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.ts';
 import { nextOverAt } from '../plan/over.ts';
-import type { Policy } from '../plan/policy.ts';
+import { isLeftToOwner, type Policy } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
+import { CapacityBlocks } from './capacity-blocks.ts';
 import type { NodeIndex, NodeStore, WriteAnswer } from './node-store.ts';
 
 /** What became of one change. */
@@ -84,6 +85,7 @@ export class Records {
   private isStopping = false;
   private unsubscribe: (() => void) | undefined;
   private readonly floor = new LoadBalancerFloor();
+  private readonly blocks = new CapacityBlocks();
   /** Set while nodes whose label was withheld wait to be looked at again. */
   private roomTimer: Timer | undefined;
   private writes = 0;
@@ -466,6 +468,33 @@ export class Records {
     this.tellEnds(nodeName, before, journal);
     this.armOver(nodeName, book);
     for (const listener of this.listeners) listener(nodeName, journal);
+    const reservationId = this.nodes.get(nodeName)?.capacityReservationId;
+    if (reservationId === undefined || journal === undefined) return;
+    if (!this.blocks.learn(reservationId, journal, this.clock.now())) return;
+    for (const node of this.nodes.all()) {
+      if (node.capacityReservationId === reservationId) this.joinBlock(node);
+    }
+  }
+
+  /** What was told of the capacity block that the node runs in holds for it, whenever it came. */
+  private joinBlock(node: NodeView): void {
+    const { name, instanceId, capacityReservationId: reservationId } = node;
+    if (reservationId === undefined || instanceId === undefined || !node.selected) return;
+    const journal = this.books.get(name)?.journal;
+    const event = this.blocks.newsFor(reservationId, journal, this.clock.now());
+    if (event === undefined) return;
+    const kind = kindOf(event);
+    if (this.policy.actions[kind] === 'ignore' || isLeftToOwner(kind, node, this.policy)) return;
+    // Of two that claim the instance, one will go.
+    if (this.nodes.byInstance(instanceId).length > 1) return;
+    void this.apply(name, { type: 'event', event }).then(({ outcome }) => {
+      if (outcome !== 'recorded') return;
+      this.report.info('capacity block joined', {
+        node: name,
+        instance: instanceId,
+        reservation: reservationId,
+      });
+    });
   }
 
   private armOver(nodeName: string, book: Book): void {
@@ -507,6 +536,7 @@ export class Records {
     // A Node may register before the cloud provider says which instance it is.
     if (before?.instanceId !== after.instanceId) this.restore(after);
     this.look(after);
+    this.joinBlock(after);
   }
 
   /** Load balancers have more targets: labels that were withheld may follow. */
@@ -533,6 +563,7 @@ export class Records {
       }
       this.restore(node);
       this.look(node);
+      this.joinBlock(node);
     }
   }
 

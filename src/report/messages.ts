@@ -237,6 +237,12 @@ export const MESSAGES = {
   },
   'API server answers again': { level: 'info', meaning: 'Receiving goes on.' },
 
+  'capacity block joined': {
+    level: 'info',
+    meaning:
+      "The end of this node's capacity block was told before the node joined it: the journals of the others have it.",
+  },
+
   // Draining
   draining: { level: 'info', meaning: "The node's pods are being evicted." },
   'pod evicted': {

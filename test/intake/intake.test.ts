@@ -481,6 +481,43 @@ describe('stopping', () => {
   });
 });
 
+describe('the end of a capacity block whose node the cloud provider has yet to name', () => {
+  const unnamed = { capacityReservationId: 'cr-7', instanceId: undefined };
+
+  function sendExpiry({ sqs, clock }: ReturnType<typeof start>): string {
+    const endTime = clock.now() + 2_400_000;
+    return sqs.send(
+      messages.capacityBlockExpiry({ reservationId: 'cr-7', time: clock.now(), endTime }),
+    );
+  }
+
+  test('is held until that is known, received once, and then recorded', async () => {
+    const started = start();
+    const { sqs, cluster, isMarked, clock } = started;
+    cluster.addNode('node-2', unnamed);
+    cluster.addNode('node-3', { capacityReservationId: 'cr-7' });
+    const id = sendExpiry(started);
+    await clock.advance(300_000);
+    expect(isMarked(3)).toBe(true);
+    expect(isMarked(2)).toBe(false);
+    expect(sqs.eventsOf(id).filter(({ type }) => type === 'received')).toHaveLength(1);
+    cluster.changeNode('node-2', { instanceId: instanceIdOf(2) });
+    await clock.advance(200);
+    expect(isMarked(2)).toBe(true);
+    expect(sqs.ids).toEqual([]);
+  });
+
+  test('is given up when its instances begin to go', async () => {
+    const started = start();
+    started.cluster.addNode('node-2', unnamed);
+    sendExpiry(started);
+    await started.clock.advance(599_000);
+    expect(started.sqs.ids).toHaveLength(1);
+    await started.clock.advance(3000);
+    expect(started.sqs.ids).toEqual([]);
+  });
+});
+
 describe('the end of a capacity block that no node runs in', () => {
   test('is recorded as soon as a node registers with the reservation', async () => {
     const { sqs, cluster, isMarked, clock } = start();

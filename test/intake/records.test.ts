@@ -5,7 +5,15 @@ import { Records, type RecordOutcome } from '../../src/intake/records.ts';
 import { readJournal, type Journal } from '../../src/plan/journal.ts';
 import type { Change } from '../../src/plan/merge.ts';
 import type { NodeView } from '../../src/plan/node.ts';
-import { eventChange, policy, rebalance, spot, terminateHook } from '../plan/samples.ts';
+import {
+  at,
+  capacityBlock,
+  eventChange,
+  policy,
+  rebalance,
+  spot,
+  terminateHook,
+} from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
@@ -46,8 +54,11 @@ function withNode(changes: Partial<NodeView> = {}): Outside {
 }
 
 /** A cluster whose `node-1` another process has marked before it ended. */
-async function marked(...changes: readonly Change[]): Promise<Outside> {
-  const outside = withNode();
+function marked(...changes: readonly Change[]): Promise<Outside> {
+  return markedBy(withNode(), ...changes);
+}
+
+async function markedBy(outside: Outside, ...changes: readonly Change[]): Promise<Outside> {
   const ports = outside.connect();
   const breaker = new Breaker(() => Promise.resolve(true), ports.clock, ports.report);
   const records = new Records(ports, breaker, policy());
@@ -608,6 +619,64 @@ describe('what others do to a marked node', () => {
     cluster.changeNode('node-1', { journal: journal?.replace('"draining"', '"settled"') ?? '' });
     await clock.advance(100);
     expect(told.at(-1)).toMatchObject({ journal: { state: 'settled' } });
+  });
+});
+
+describe('a node that joins a capacity block after its end was told', () => {
+  const BLOCK = eventChange(capacityBlock());
+  const inBlock = { capacityReservationId: 'cr-1' };
+
+  test('is interrupted like the others, until the same moment', async () => {
+    const { apply, cluster, clock, records, report } = start(withNode(inBlock));
+    await apply(BLOCK);
+    await clock.advance(300_000);
+    cluster.addNode('node-2', inBlock);
+    cluster.addNode('node-3', { capacityReservationId: 'cr-2' });
+    await clock.advance(100);
+    expect(idsOn(cluster.node('node-2'))).toEqual(['capacity-block']);
+    expect(records.journalOf('node-2')?.live[0]?.deadlineAt).toBe(at(600));
+    expect(cluster.node('node-3').journal).toBeUndefined();
+    expect(report.told('capacity block joined')).toMatchObject([
+      { node: 'node-2', instance: instanceIdOf(2), reservation: 'cr-1' },
+    ]);
+  });
+
+  test('is, when it is named and labelled after it has registered, and by the next process', async () => {
+    const { cluster, clock } = start(await markedBy(withNode(inBlock), BLOCK));
+    cluster.addNode('node-2', { instanceId: undefined });
+    await clock.advance(1000);
+    cluster.changeNode('node-2', inBlock);
+    await clock.advance(1000);
+    expect(cluster.node('node-2').journal).toBeUndefined();
+    cluster.changeNode('node-2', { instanceId: instanceIdOf(2) });
+    await clock.advance(100);
+    expect(idsOn(cluster.node('node-2'))).toEqual(['capacity-block']);
+  });
+
+  test('is, though it joined while no process ran or the API server was away', async () => {
+    const outside = await markedBy(withNode(inBlock), BLOCK);
+    outside.cluster.addNode('node-2', inBlock);
+    const { cluster, clock, store } = start(outside);
+    await clock.advance(100);
+    expect(idsOn(cluster.node('node-2'))).toEqual(['capacity-block']);
+    const comeBack = store.goAway();
+    cluster.addNode('node-3', inBlock);
+    await clock.advance(10_000);
+    comeBack();
+    await clock.advance(5000);
+    expect(idsOn(cluster.node('node-3'))).toEqual(['capacity-block']);
+  });
+
+  test.each([
+    { name: 'after its instances have begun to go', seconds: 600, changes: {} },
+    { name: 'where NODE_SELECTOR does not choose it', seconds: 1, changes: { selected: false } },
+  ])('is not $name', async ({ seconds, changes }) => {
+    const { apply, cluster, clock } = start(withNode(inBlock));
+    await apply(BLOCK);
+    await clock.advance(seconds * 1000);
+    cluster.addNode('node-2', { ...inBlock, ...changes });
+    await clock.advance(100);
+    expect(cluster.node('node-2').journal).toBeUndefined();
   });
 });
 

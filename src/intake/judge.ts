@@ -25,6 +25,9 @@ import type { Records } from './records.ts';
 
 type InstanceEvent = Exclude<NodeEvent, { kind: 'capacity-block-expiry' }>;
 
+/** What could not be asked, so that nobody knows: guessing could empty a healthy node. */
+type Unknown = Readonly<{ unknown: 'kubelet Lease' | 'hook timeout' }>;
+
 /** What one event of a message comes to. */
 export type EventVerdict =
   /** Nothing more to do about it. `outcome` names the rule. */
@@ -48,7 +51,10 @@ export type Outcome =
   | 'nothing-to-do';
 
 const RECHECK_SECONDS = 30;
-const ASK_AGAIN_SECONDS = 3;
+/** Each wait is half of those before it together: an outage delays a message by little more than its own length. */
+const ASK_AGAIN_SECONDS = { first: 3, longest: 300 };
+/** Beyond, the oldest are waited for anew. */
+const MAX_UNANSWERED = 1000;
 const MAX_VISIBILITY_SECONDS = 43_200;
 /** Only news older than this can be about a machine that has outlived its deadline. */
 const OLD_NEWS_MS = 60_000;
@@ -70,6 +76,9 @@ export class Judge {
   private readonly launches: LaunchHooks;
   /** Accounts whose events are ours; undefined: any. */
   private readonly accounts: ReadonlySet<string> | undefined;
+  /** Events whose age cannot be told, each on its node, and since when that is so (epoch ms). */
+  private readonly unanswered = new Map<string, number>();
+  private unansweredTold = false;
 
   constructor(
     ports: JudgePorts,
@@ -157,12 +166,33 @@ export class Judge {
       return { end: 'over', outcome: 'left-to-owner' };
     }
     const isOldNews = await this.isOldNews(event, node, signal);
-    if (isOldNews === 'unknown') return { end: 'later', seconds: ASK_AGAIN_SECONDS };
+    if (typeof isOldNews !== 'boolean') return this.askAgain(event, node, isOldNews.unknown);
+    this.unanswered.delete(questionOf(event, node));
     if (isOldNews) {
       this.ports.report.info('stale', { ...factsOf(event), node: node.name });
       return { end: 'over', outcome: 'stale' };
     }
     return this.record(event, node, signal);
+  }
+
+  /** The message comes back: soon, then ever more slowly. */
+  private askAgain(event: NodeEvent, node: NodeView, unknown: Unknown['unknown']): EventVerdict {
+    const { clock, report } = this.ports;
+    const now = clock.now();
+    const question = questionOf(event, node);
+    const since = this.unanswered.get(question) ?? now;
+    const [oldest] = this.unanswered.keys();
+    if (this.unanswered.size >= MAX_UNANSWERED && oldest !== undefined) {
+      this.unanswered.delete(oldest);
+    }
+    this.unanswered.set(question, since);
+    if (!this.unansweredTold) {
+      this.unansweredTold = true;
+      report.warn('age of news unknown', { ...factsOf(event), node: node.name, unknown });
+    }
+    const { first, longest } = ASK_AGAIN_SECONDS;
+    const seconds = Math.ceil((now - since) / 2000);
+    return { end: 'later', seconds: Math.min(Math.max(seconds, first), longest) };
   }
 
   /** CONTINUE for a hook that no node is behind. */
@@ -212,21 +242,19 @@ export class Judge {
     return { end: 'later', seconds: RECHECK_SECONDS };
   }
 
-  /**
-   * Whether the machine has shown life long after the event said it would be gone. `unknown`: that
-   * could not be asked, and guessing could empty a healthy node.
-   */
+  /** Whether the machine has shown life long after the event said it would be gone. */
   private async isOldNews(
     event: NodeEvent,
     node: NodeView,
     signal: AbortSignal,
-  ): Promise<boolean | 'unknown'> {
+  ): Promise<boolean | Unknown> {
     const now = this.ports.clock.now();
     const news = newsOf(event, now);
     if (news.about === 'machine') {
       if (news.state === 'running') return false;
       const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
-      if (renewed.outcome === 'unknown') return 'unknown';
+      if (renewed.outcome === 'unknown') return { unknown: 'kubelet Lease' };
+      this.unansweredTold = false;
       return renewed.outcome === 'at' && renewed.at > news.time;
     }
     // Versions and times of what is paced are compared with the journal's.
@@ -234,10 +262,11 @@ export class Judge {
     if (event.kind === 'rebalance-recommendation') return now - event.time >= REBALANCE_LASTS_MS;
     if (!node.ready) return false;
     const deadlineAt = await this.deadlineOf(event, signal);
-    if (deadlineAt === 'unknown') return 'unknown';
+    if (deadlineAt === 'unknown') return { unknown: 'hook timeout' };
     if (deadlineAt === undefined || now - deadlineAt <= OLD_NEWS_MS) return false;
     const renewed = await this.ports.store.kubeletRenewed(node.name, signal);
-    if (renewed.outcome === 'unknown') return 'unknown';
+    if (renewed.outcome === 'unknown') return { unknown: 'kubelet Lease' };
+    this.unansweredTold = false;
     return renewed.outcome === 'at' && hasOutlived(deadlineAt, renewed.at);
   }
 
@@ -352,6 +381,10 @@ function askedUnderWatch(ports: JudgePorts): JudgePorts {
         ),
     },
   };
+}
+
+function questionOf(event: NodeEvent, { name }: NodeView): string {
+  return `${event.eventId ?? event.time}/${name}`;
 }
 
 function deadlineAtReceipt(event: NodeEvent, now: number): number | undefined {

@@ -128,6 +128,11 @@ export const MESSAGES = {
     meaning:
       'Old news about a machine that has moved on since; the message is deleted, nothing is done.',
   },
+  'age of news unknown': {
+    level: 'warn',
+    meaning:
+      'Whether the machine has outlived what a message tells of could not be asked: its message comes back ever more slowly, every 5 minutes at last. If that lasts, a right is missing: to get leases in kube-node-lease. Told once until it can be asked again.',
+  },
   'not ours': {
     level: 'debug',
     meaning: 'The message does not concern this controller, for the reason given; it is deleted.',

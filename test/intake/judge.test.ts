@@ -382,6 +382,30 @@ describe('old news', () => {
     expect(isMarked(cluster.node('node-1'))).toBe(false);
   });
 
+  test('comes back ever more slowly while nobody can say, and that is told once', async () => {
+    const { judge, store, report, clock } = await start({ secondsAfterNoon: 200 });
+    store.renewals.answerBy(() => ({ outcome: 'unknown' }));
+    const delays: number[] = [];
+    for (let i = 0; i < 20; i += 1) {
+      const verdict = await judge(SPOT);
+      if (verdict.end !== 'later') throw new Error(JSON.stringify(verdict));
+      delays.push(verdict.seconds);
+      await clock.advance(verdict.seconds * 1000);
+    }
+    expect(delays.slice(0, 2)).toEqual([3, 3]);
+    expect(delays).toEqual(delays.toSorted((a, b) => a - b));
+    expect(delays.at(-1)).toBe(300);
+    expect(report.told('age of news unknown')).toMatchObject([
+      { node: 'node-1', instance: instanceId, unknown: 'kubelet Lease' },
+    ]);
+    store.renewals.answerBy(undefined);
+    expect(await judge(SPOT)).toEqual({ end: 'over', outcome: 'stale' });
+    // Another time, it begins anew.
+    store.renewals.answerBy(() => ({ outcome: 'unknown' }));
+    expect(await judge(SPOT)).toEqual({ end: 'later', seconds: 3 });
+    expect(report.told('age of news unknown')).toHaveLength(2);
+  });
+
   test('is not asked about while an event is fresh', async () => {
     const { judge, store, hooks } = await start();
     await judge(SPOT);

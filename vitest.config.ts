@@ -1,4 +1,5 @@
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 function testsIn(...folders: string[]): string[] {
   return folders.map((folder) => `test/${folder}/**/*.test.ts`);
@@ -44,8 +45,33 @@ const patient: TestProjectInlineConfiguration['test'] = {
 // In any order, so that no test can come to depend on another.
 const shuffle = { files: false, tests: true };
 
+// They wait for a minute or more, in files that are not the largest. Begun last, they would run alone.
+const longest = [
+  'sandbox/sandbox',
+  'scenarios/orderly-stop-under-strain',
+  'scenarios/api-outage',
+  'scenarios/nth-failures',
+  'scenarios/policy',
+  'scenarios/machine-identity',
+  'scenarios/crash',
+  'scenarios/nth-acceptance',
+  'scenarios/orderly-stop',
+].map((name) => `/test/${name}.test.ts`);
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const at = longest.findIndex((name) => moduleId.endsWith(name));
+      return at === -1 ? longest.length : at;
+    };
+    const sorted = await super.sort(files);
+    return sorted.toSorted((a, b) => rank(a) - rank(b));
+  }
+}
+
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     reporters: [['default', { summary: false }], './test/setup/tally-reporter.ts'],
     allowOnly: false,
     teardownTimeout: 60_000,

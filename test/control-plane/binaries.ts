@@ -7,7 +7,8 @@ export type Component =
   | 'kube-apiserver'
   | 'kube-controller-manager'
   | 'kube-scheduler'
-  | 'kubectl';
+  | 'kubectl'
+  | 'helm';
 
 const buildScript = join(import.meta.dirname, 'build');
 let buildFolder: string | undefined | null = null;
@@ -37,7 +38,7 @@ export function missingComponents(components: readonly Component[]): Component[]
 export function skipReason(components: readonly Component[]): string | undefined {
   const missing = missingComponents(components);
   if (missing.length === 0) return undefined;
-  const reason = `needs ${missing.join(', ')}: run test/control-plane/build (Go, 5 minutes once) or set KUBEBUILDER_ASSETS`;
+  const reason = `needs ${missing.join(', ')}: run test/control-plane/build (Go, 6 minutes once) or set KUBEBUILDER_ASSETS`;
   if (process.env['NTC_REQUIRE_ALL'] === '1') {
     throw new Error(`NTC_REQUIRE_ALL=1 allows no skipped test, but this one ${reason}`);
   }

@@ -7,7 +7,14 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../harness/eventually.ts';
 
 const script = join(import.meta.dirname, 'build');
-const names = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubectl'];
+const names = [
+  'etcd',
+  'helm',
+  'kube-apiserver',
+  'kube-controller-manager',
+  'kube-scheduler',
+  'kubectl',
+];
 
 // Compiling takes minutes, so a shell script stands for Go here: it notes how it was called.
 const fakeGo = `#!/bin/sh
@@ -16,7 +23,7 @@ case $1 in
   build)
     echo "$CGO_ENABLED $*" >>"$FAKE_GO_CALLS"
     while [ "$1" != -o ]; do shift; done
-    for name in server kube-apiserver kube-controller-manager kube-scheduler kubectl; do
+    for name in server helm kube-apiserver kube-controller-manager kube-scheduler kubectl; do
       printf '#!/bin/sh\\n' >"$2$name"
       chmod 755 "$2$name"
       [ -z "$FAKE_GO_HANGS" ] || exec sleep 60
@@ -59,14 +66,14 @@ describe('the build of the control plane', () => {
 
   const cache = () => join(folder, '.cache/node-termination-controller/control-plane');
 
-  it('prints the folder of the five binaries, and nothing else, on stdout', async () => {
+  it('prints the folder of the binaries, and nothing else, on stdout', async () => {
     const { code, stdout } = await build();
     expect(code).toBe(0);
     expect(stdout.trimEnd().split('\n')).toHaveLength(1);
     expect((await readdir(stdout.trimEnd())).toSorted()).toEqual(names);
     expect(await compilations()).toEqual([
       expect.stringMatching(
-        /^0 build -trimpath -ldflags -s -w -X k8s\.io\/component-base\/version\.gitVersion=v1\.\d+\.\d+ -o .* tool$/,
+        /^0 build -trimpath -ldflags -s -w -X k8s\.io\/component-base\/version\.gitVersion=v1\.\d+\.\d+ -X helm\.sh\/helm\/v4\/internal\/version\.version=v4\.\d+\.\d+ -o .* tool$/,
       ),
     ]);
   });

@@ -306,7 +306,9 @@ export class Records {
       }
       const answer = await this.send(node, write.patch, changes.every(isBookkeeping));
       this.learnLatency(this.clock.now() - now);
-      if (answer.outcome !== 'forbidden') book.forbiddenSince = undefined;
+      // A conflict says nothing of the read that must follow it.
+      if (answer.outcome !== 'forbidden' && answer.outcome !== 'conflict')
+        book.forbiddenSince = undefined;
       switch (answer.outcome) {
         case 'written':
           this.tellFindings(node, write.found);
@@ -323,6 +325,7 @@ export class Records {
         case 'conflict': {
           const read = await this.store.read(nodeName, signal);
           if (read.outcome === 'found') {
+            book.forbiddenSince = undefined;
             this.nodes.learn(read.node);
             if (attempt >= EAGER_ATTEMPTS) await pause(this.clock, 100, signal);
             if (signal.aborted) return all({ outcome: 'unreachable' });

@@ -316,6 +316,14 @@ describe('a 403', () => {
     expect(report.told('recording refused')).toHaveLength(1);
   });
 
+  test('that lasts is final for the read after a conflict, too', async () => {
+    const { apply, store, report } = start();
+    store.writes.answerBy(() => answers.conflict);
+    store.reads.answerBy(() => answers.forbidden);
+    expect(await apply(SPOT)).toMatchObject({ outcome: 'refused' });
+    expect(report.told('recording refused')).toHaveLength(1);
+  });
+
   test('that has lasted is not waited for by the next change', async () => {
     const { apply, clock, store } = start();
     store.writes.answerBy(() => answers.forbidden);

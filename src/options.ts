@@ -15,6 +15,8 @@ type Otherwise<Value> =
       told: string;
       /** Undefined: the queue's URL does not tell, so the option must be given. */
       from(queueUrl: string): Readonly<{ value: Value }> | undefined;
+      /** Matches no URL from which `from` takes nothing; see `pattern`. */
+      queueUrlPattern?: string;
     }>;
 
 type Limits = Readonly<{ minimum: number; maximum: number } | { choices: readonly string[] }>;
@@ -29,6 +31,11 @@ type Option<Value> = Readonly<{
   takes: string;
   limits?: Limits;
   unit?: 'seconds';
+  /**
+   * For whoever checks before the controller is there to do it, such as the chart: matches nothing
+   * that `parse` refuses. Written so that Go and JavaScript read it alike.
+   */
+  pattern?: string;
   parse(given: string): Parsed<Value>;
   /** What holds where nothing is given. */
   otherwise: Otherwise<Value>;
@@ -37,8 +44,12 @@ type Option<Value> = Readonly<{
 
 type Shape<Value> = Omit<Option<Value>, 'otherwise' | 'description'>;
 
-function text<Value>(takes: string, parse: (given: string) => Parsed<Value>): Shape<Value> {
-  return { type: 'string', takes, parse };
+function text<Value>(
+  takes: string,
+  parse: (given: string) => Parsed<Value>,
+  pattern: string,
+): Shape<Value> {
+  return { type: 'string', takes, parse, pattern };
 }
 
 function wholeNumber(minimum: number, maximum: number): Shape<number> {
@@ -90,34 +101,63 @@ function derived<Value>(value: Value | undefined): Readonly<{ value: Value }> | 
 
 const DAY_SECONDS = 86_400;
 
+const REGION_PATTERN = '[a-z]+(-[a-z]+)+-[0-9]+';
+const ACCOUNT_PATTERN = '[0-9]{12}';
+const DNS_NAME_PATTERN = '[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?';
+const LABEL_NAME_PATTERN = '[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?';
+const LABEL_KEY_PATTERN = `(${DNS_NAME_PATTERN}/)?${LABEL_NAME_PATTERN}`;
+
+/** A list with this separator, blanks around its items. */
+function listPattern(item: string): string {
+  return ` *${item} *(, *${item} *)*`;
+}
+
+function requirementPattern(): string {
+  const value = `(${LABEL_NAME_PATTERN})?`;
+  return `(${[
+    String.raw`${LABEL_KEY_PATTERN} +(in|notin) *\(${listPattern(value)}\)`,
+    `${LABEL_KEY_PATTERN} *(=|==|!=) *${value}`,
+    `! *${LABEL_KEY_PATTERN}`,
+    LABEL_KEY_PATTERN,
+  ].join('|')})`;
+}
+
 const TABLE = {
   queueUrl: {
     ...text(
       'the URL of a standard SQS queue, such as https://sqs.eu-central-1.amazonaws.com/123456789012/NAME',
       parseQueueUrl,
+      String.raw`^https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,4})?/([-A-Za-z0-9._~%]+/)*[-A-Za-z0-9_]{1,80}$`,
     ),
     otherwise: 'required',
     description:
       'The SQS queue that the EventBridge rules and lifecycle hooks send to. Requests go to the host of this URL, or to AWS_ENDPOINT_URL_SQS or AWS_ENDPOINT_URL where one of them is set.',
   },
   awsRegion: {
-    ...text('the name of an AWS region, such as eu-central-1', (given) =>
-      REGION.test(given) ? { value: given } : { fault: undefined },
+    ...text(
+      'the name of an AWS region, such as eu-central-1',
+      (given) => (REGION.test(given) ? { value: given } : { fault: undefined }),
+      `^${REGION_PATTERN}$`,
     ),
     otherwise: {
       told: 'the region in QUEUE_URL',
       from: (queueUrl: string) => derived(regionOfQueue(queueUrl)),
+      queueUrlPattern: `^https?://(([-a-z0-9]+[.])*(sqs|sqs-fips)[.]${REGION_PATTERN}[.]|${REGION_PATTERN}[.]queue[.]|queue[.]amazonaws[.]com/)`,
     },
     description:
       "The region of the cluster's instances and Auto Scaling groups. The queue may be in another one: its URL says which.",
   },
   kubeconfig: {
-    ...text('the path of a kubeconfig file', (path) => ({ value: path })),
+    ...text('the path of a kubeconfig file', (path) => ({ value: path }), '^.+$'),
     otherwise: absent("the service account of the controller's pod"),
     description: 'How to reach the Kubernetes API server from outside the cluster.',
   },
   nodeSelector: {
-    ...text('a label selector, such as pool=spot,team in (a, b)', parseNodeSelector),
+    ...text(
+      'a label selector, such as pool=spot,team in (a, b)',
+      parseNodeSelector,
+      `^${listPattern(requirementPattern())}$`,
+    ),
     otherwise: { told: 'all nodes', from: () => ({ value: '' }) },
     description: 'The nodes to look after. Messages about others are deleted without effect.',
   },
@@ -128,16 +168,25 @@ const TABLE = {
       'Nodes that others manage, told by the labels karpenter.sh/nodepool and eks.amazonaws.com/nodegroup. assist: rebalance recommendations and lifecycle hooks are left to the owner, everything else is done. handle: all is done. ignore: nothing is.',
   },
   hooks: {
-    ...text('patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards', parseHooks),
+    ...text(
+      'patterns GROUP/HOOK, separated by commas, in which * and ? are wildcards',
+      parseHooks,
+      `^${listPattern('([*]|[^, /]([^,/]*[^, /])?/[^, ]([^,]*[^, ])?)')}$`,
+    ),
     otherwise: { text: '*' },
     description:
       'The lifecycle hooks that are ours to complete and to keep alive. Other terminate hooks still drain their node, but completing them is left to their owners.',
   },
   eventAccounts: {
-    ...text('account IDs of 12 digits, separated by commas, or * for any account', parseAccounts),
+    ...text(
+      'account IDs of 12 digits, separated by commas, or * for any account',
+      parseAccounts,
+      `^( *[*] *|${listPattern(ACCOUNT_PATTERN)})$`,
+    ),
     otherwise: {
       told: 'the account in QUEUE_URL',
       from: (queueUrl: string) => derived(accountsOfQueue(queueUrl)),
+      queueUrlPattern: `/${ACCOUNT_PATTERN}/[^/]+$`,
     },
     description: 'Events of other AWS accounts are deleted without effect.',
   },
@@ -172,7 +221,7 @@ const TABLE = {
       'Plan and log all that would be done, and do none of it: nothing is written, evicted, completed or deleted. Messages stay in the queue and their receive counts rise, so it wants a queue of its own.',
   },
   capacityReservationLabel: {
-    ...text('the key of a node label', parseLabelKey),
+    ...text('the key of a node label', parseLabelKey, `^${LABEL_KEY_PATTERN}$`),
     otherwise: { text: 'karpenter.k8s.aws/capacity-reservation-id' },
     description:
       'The label that holds the ID of the capacity reservation a node runs in. The end of a capacity block is told by that ID alone.',
@@ -196,7 +245,11 @@ const TABLE = {
       'An upper limit for the grace period of evicted pods. It only shortens; a deadline may shorten it further.',
   },
   voluntaryDrainLimit: {
-    ...text('a whole number from 1 to 100000, or a percentage from 1% to 100%', parseDrainLimit),
+    ...text(
+      'a whole number from 1 to 100000, or a percentage from 1% to 100%',
+      parseDrainLimit,
+      '^([1-9][0-9]{0,4}|100000|([1-9][0-9]?|100)%)$',
+    ),
     otherwise: { text: '10%' },
     description:
       'How many nodes may be drained at once for rebalance recommendations and scheduled changes, which can wait their turn: a number, or a percentage of the nodes that NODE_SELECTOR chooses, rounded down, but at least one. From half an hour before its deadline on (or the lead, if that is shorter) a node is drained whatever the limit.',
@@ -262,7 +315,7 @@ const TABLE = {
       'Whether replicas agree by a Lease on the one that works; the others stand by with their node index filled. Without it, run one replica.',
   },
   leaseName: {
-    ...text('the name of a Lease', parseDnsName),
+    ...text('the name of a Lease', parseDnsName, `^${DNS_NAME_PATTERN}$`),
     otherwise: { text: 'node-termination-controller' },
     description:
       "The Lease that replicas agree by, in the namespace of the controller's own pod. One for each queue.",
@@ -273,13 +326,13 @@ const TABLE = {
     description: 'The port of /healthz and /readyz. 0 takes any free port, which the log names.',
   },
   podNamespace: {
-    ...text('the name of a namespace', parseDnsName),
+    ...text('the name of a namespace', parseDnsName, `^${DNS_NAME_PATTERN}$`),
     otherwise: absent('unknown'),
     description:
       "The namespace of the controller's own pod, from the downward API, and of its Lease. Where it is not given: that of the kubeconfig's context, or default.",
   },
   podName: {
-    ...text('the name of a pod', parseDnsName),
+    ...text('the name of a pod', parseDnsName, `^${DNS_NAME_PATTERN}$`),
     otherwise: absent('unknown'),
     description:
       "The name of the controller's own pod, from the downward API, by which the Lease names its holder. When its own node is drained, it evicts itself last.",
@@ -537,12 +590,17 @@ function parseDnsName(given: string): Parsed<string> {
 /** The table as data: for `options --format json`, and for whatever is generated from it. */
 export function describeOptions() {
   return [...ROWS].map(([key, { parse: _, otherwise, ...row }]) => ({
+    /** Of the chart's `controller`. */
+    key,
     variable: variableOf(key),
     flag: flagOf(key),
     required: otherwise === 'required',
     /** As one would write it; null where `defaultMeaning` tells it in words, or where it is required. */
     default: otherwise !== 'required' && 'text' in otherwise ? otherwise.text : null,
     defaultMeaning: otherwise !== 'required' && 'told' in otherwise ? otherwise.told : null,
+    /** Where the default is taken from the queue's URL: matches the URLs that tell it. */
+    ...(otherwise !== 'required' &&
+      'queueUrlPattern' in otherwise && { queueUrlPattern: otherwise.queueUrlPattern }),
     ...row,
   }));
 }
@@ -576,6 +634,6 @@ ${table.map((cells) => `| ${cells.map(escapeCell).join(' | ')} |`).join('\n')}
 `;
 }
 
-function escapeCell(cell: string): string {
+export function escapeCell(cell: string): string {
   return cell.replaceAll('|', '\\|');
 }

@@ -226,3 +226,113 @@ test.each([
 ])('the region of %s is %s', (url, region) => {
   expect(regionOfQueue(url)).toBe(region);
 });
+
+describe('the patterns for whoever checks beforehand', () => {
+  const patterns = describeOptions().flatMap(({ variable, pattern }) =>
+    pattern === undefined ? [] : [{ variable, pattern }],
+  );
+
+  const queue = 'https://sqs.eu-central-1.amazonaws.com/123456789012';
+  const texts: readonly string[] = [
+    [
+      '',
+      ' ',
+      'a',
+      'A',
+      '-a',
+      'a-',
+      'a_b',
+      'a.b',
+      'a/b',
+      'a//b',
+      '/a',
+      'a/',
+      'Upper',
+      'x'.repeat(300),
+    ],
+    ['0', '1', '007', '100', '100%', '101%', '0%', '10 %', '100000', '100001', '1.5', '-1'],
+    ['123456789012', '123456789012, 210987654321', '123456789012,', '*', ' * ', '12345678901'],
+    ['eu-central-1', 'eu-central', 'us-gov-west-1', 'EU-central-1', 'eu-central-1 '],
+    ['*/drain', 'g/*,h/*', 'g/*,,h/*', 'g/*, drain', 'a b/c d', '*,g/h', '?/?', 'g/h/i'],
+    [
+      'a=b',
+      'a==b',
+      'a!=b',
+      '!a',
+      '! a',
+      'a in (b, c)',
+      'a notin (b)',
+      'a in (b',
+      'a in ()',
+      'a,',
+      'a,b=c',
+    ],
+    ['x.io/a=b', 'x/y/z', 'a = b', 'a=b c', 'a=-b', 'a in (b),!c', `${'a'.repeat(64)}=b`, 'a>1'],
+    [
+      `${queue}/q`,
+      `${queue}/q.fifo`,
+      `${queue}/`,
+      queue,
+      'ftp://a/b',
+      'https:///q',
+      'https://[::1]:4566/1/q',
+    ],
+    [
+      'http://localhost:4566/queue/q',
+      'https://a b/q',
+      `${queue}/q?x=y`,
+      `${queue}/q q`,
+      'http://:80/q',
+      'q',
+    ],
+  ].flat();
+
+  test.each(patterns)('of $variable match nothing that is refused', ({ variable, pattern }) => {
+    const matched = texts.filter((text) => text !== '' && new RegExp(pattern).test(text));
+    const refused = matched.filter(
+      (text) =>
+        'faults' in
+        parseOptions([], {
+          QUEUE_URL,
+          [variable]: text,
+          AWS_REGION: 'eu-west-1',
+          EVENT_ACCOUNTS: '*',
+          ...(variable === 'AWS_REGION' && { AWS_REGION: text }),
+          ...(variable === 'EVENT_ACCOUNTS' && { EVENT_ACCOUNTS: text }),
+        }),
+    );
+    expect(matched).not.toEqual([]);
+    expect(refused).toEqual([]);
+  });
+
+  test.each([
+    ['NODE_SELECTOR', 'pool=spot,team in (a, b),!legacy'],
+    ['HOOKS', 'workers-*/drain, */terminate'],
+    ['EVENT_ACCOUNTS', '123456789012, 210987654321'],
+    ['VOLUNTARY_DRAIN_LIMIT', '33%'],
+    ['CAPACITY_RESERVATION_LABEL', 'karpenter.k8s.aws/capacity-reservation-id'],
+    ['QUEUE_URL', 'https://sqs.us-gov-west-1.amazonaws.com/123456789012/A_queue-1'],
+  ])('of %s match %s', (variable, text) => {
+    const { pattern = '' } = patterns.find((one) => one.variable === variable) ?? {};
+    expect(text).toMatch(new RegExp(pattern));
+  });
+
+  test.each([
+    `${queue}/q`,
+    'https://vpce-0a1b.sqs.eu-west-3.vpce.amazonaws.com/123456789012/q',
+    'https://sqs-fips.us-east-2.amazonaws.com/123456789012/q',
+    'https://eu-west-1.queue.amazonaws.com/123456789012/q',
+    'https://queue.amazonaws.com/123456789012/q',
+    'http://localhost:4566/123456789012/q',
+    'http://localhost:4566/queue/q',
+    'https://sqs.example.com/12345/q',
+    'https://sqs.eu-central-1.amazonaws.com.cn/123456789012/deeper/q',
+  ])('say of %s what it tells', (url) => {
+    const parsed = parseOptions([], { QUEUE_URL: url });
+    const missing = 'faults' in parsed ? parsed.faults.map((fault) => fault.split(' ')[0]) : [];
+    const untold = describeOptions().flatMap(({ variable, queueUrlPattern }) =>
+      queueUrlPattern === undefined || new RegExp(queueUrlPattern).test(url) ? [] : [variable],
+    );
+    expect(untold).toEqual(missing);
+  });
+});

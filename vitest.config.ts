@@ -7,6 +7,7 @@ function testsIn(...folders: string[]): string[] {
 
 // These start servers and tools; those start the built controller as well. All others are pure.
 const servers = testsIn(
+  'chart',
   'contract',
   'control-plane',
   'guards',

@@ -68,7 +68,7 @@ export function addNodeTermination(stack: Stack, choices: Choices): void {
   output(
     'HelmInstall',
     'Installs the controller from a clone of its repository',
-    helmInstall(choices, queue.queue.queueUrl, { irsa, irsaRoleArn, outcomeBus }),
+    helmInstall(choices, queue.queue.queueUrl, { irsa, irsaRoleArn }),
   );
 }
 
@@ -80,17 +80,9 @@ function addOutcomeBus(stack: Stack, clusterName: string, on: Switch) {
   return { name, arn: bus.attrArn, on };
 }
 
-type Extras = Readonly<{
-  irsa: Switch;
-  irsaRoleArn: string | undefined;
-  outcomeBus: Readonly<{ name: string; on: Switch }> | undefined;
-}>;
+type Extras = Readonly<{ irsa: Switch; irsaRoleArn: string | undefined }>;
 
-function helmInstall(
-  choices: Choices,
-  queueUrl: string,
-  { irsa, irsaRoleArn, outcomeBus }: Extras,
-): string {
+function helmInstall(choices: Choices, queueUrl: string, { irsa, irsaRoleArn }: Extras): string {
   const set = (key: string, value: string) => ` --set '${key}=${value}'`;
   return [
     'helm install node-termination-controller deploy/chart',
@@ -101,7 +93,6 @@ function helmInstall(
       irsa,
       set(String.raw`serviceAccount.annotations.eks\.amazonaws\.com/role-arn`, irsaRoleArn ?? ''),
     ),
-    textIf(outcomeBus?.on ?? false, set('controller.eventBusName', outcomeBus?.name ?? '')),
     textIf(choices.flag('replaceInstances'), set('controller.afterVoluntaryDrain', 'replace')),
   ].join('');
 }

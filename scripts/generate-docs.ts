@@ -1,11 +1,16 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { plainTemplate } from '../infra/plain-template.ts';
 import { policyJson, rulesJson } from '../infra/print.ts';
 import { referenceMarkdown } from '../infra/reference.ts';
 import { optionsMarkdown, parseOptions } from '../src/options.ts';
 import { MESSAGES } from '../src/report/messages.ts';
+import { chartFiles, withPermissions } from './chart/files.ts';
 import { howItDecidesMarkdown } from './how-it-decides.ts';
+
+/** Written by hand but for one table. */
+const SECURITY = resolve(import.meta.dirname, '../docs/security.md');
 
 /** The documents, and what is deployed as it is, that are made from tables in the code; by path. */
 export function generatedDocs(): Readonly<Record<string, string>> {
@@ -17,6 +22,8 @@ export function generatedDocs(): Readonly<Record<string, string>> {
     'deploy/cloudformation.json': plainTemplate(),
     'deploy/terraform/rules.json': rulesJson(),
     'deploy/terraform/policy.json': policyJson({}),
+    ...chartFiles(),
+    'docs/security.md': withPermissions(readFileSync(SECURITY, 'utf8')),
   };
 }
 

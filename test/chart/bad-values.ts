@@ -1,0 +1,138 @@
+type BadValue = Readonly<{
+  /** As after `--set`. */
+  set: readonly string[];
+  /** What Helm says names the value, and how it must be. */
+  says: readonly string[];
+  /** What the controller would be told; it refuses it, too. Absent: the chart's own affair. */
+  environment?: Readonly<Record<string, string>>;
+}>;
+
+const QUEUE = 'controller.queueUrl=https://sqs.eu-central-1.amazonaws.com/123456789012/q';
+
+/** An option, the value, and what is to be found in the refusal. */
+function option(key: string, variable: string, value: string, ...says: string[]): BadValue {
+  const own = `controller.${key}=${value.replaceAll(',', String.raw`\,`)}`;
+  return {
+    set: key === 'queueUrl' ? [own] : [QUEUE, own],
+    says: says.length > 0 ? says : [`controller.${key} is ${JSON.stringify(value)}: it takes`],
+    environment: { [variable]: value },
+  };
+}
+
+export const BAD_VALUES: readonly BadValue[] = [
+  {
+    set: [],
+    says: ['controller.queueUrl is missing: it takes the URL of'],
+    environment: { QUEUE_URL: '' },
+  },
+  option('queueUrl', 'QUEUE_URL', 'prod-interruptions'),
+  option('queueUrl', 'QUEUE_URL', 'https://sqs.eu-central-1.amazonaws.com/123456789012/q.fifo'),
+  option('queueUrl', 'QUEUE_URL', 'arn:aws:sqs:eu-central-1:123456789012:q'),
+  {
+    set: ['controller.queueUrl=http://localhost:4566/queue/interruptions'],
+    says: [
+      'controller.awsRegion is missing, and controller.queueUrl does not tell it: it takes the name of an AWS region',
+      'controller.eventAccounts is missing, and controller.queueUrl does not tell it',
+    ],
+    environment: { QUEUE_URL: 'http://localhost:4566/queue/interruptions' },
+  },
+  option('awsRegion', 'AWS_REGION', 'Frankfurt'),
+  option('nodeSelector', 'NODE_SELECTOR', 'pool in (spot'),
+  option('nodeSelector', 'NODE_SELECTOR', 'pool=spot,'),
+  option(
+    'managedNodes',
+    'MANAGED_NODES',
+    'help',
+    '/controller/managedNodes',
+    "'assist', 'handle', 'ignore'",
+  ),
+  option('hooks', 'HOOKS', 'drain'),
+  option('eventAccounts', 'EVENT_ACCOUNTS', '12345'),
+  option('eventAccounts', 'EVENT_ACCOUNTS', '123456789012,*'),
+  option(
+    'spotInterruptionAction',
+    'SPOT_INTERRUPTION_ACTION',
+    'evict',
+    '/controller/spotInterruptionAction',
+    "'drain', 'cordon'",
+  ),
+  option('capacityReservationLabel', 'CAPACITY_RESERVATION_LABEL', '-label'),
+  option(
+    'deadlineMarginSeconds',
+    'DEADLINE_MARGIN_SECONDS',
+    '61',
+    '/controller/deadlineMarginSeconds',
+    'got 61, want 60',
+  ),
+  option(
+    'deadlineMarginSeconds',
+    'DEADLINE_MARGIN_SECONDS',
+    'five',
+    '/controller/deadlineMarginSeconds',
+    'got string, want integer',
+  ),
+  option(
+    'disruptionBudgets',
+    'DISRUPTION_BUDGETS',
+    'never',
+    '/controller/disruptionBudgets',
+    "'until-deadline', 'always'",
+  ),
+  option(
+    'podGraceSeconds',
+    'POD_GRACE_SECONDS',
+    '0',
+    '/controller/podGraceSeconds',
+    'got 0, want 1',
+  ),
+  option('voluntaryDrainLimit', 'VOLUNTARY_DRAIN_LIMIT', '0'),
+  option('voluntaryDrainLimit', 'VOLUNTARY_DRAIN_LIMIT', '101%'),
+  option(
+    'scheduledChangeLeadSeconds',
+    'SCHEDULED_CHANGE_LEAD_SECONDS',
+    '0',
+    '/controller/scheduledChangeLeadSeconds',
+    'got 0, want 1',
+  ),
+  option(
+    'terminateHookDrainSeconds',
+    'TERMINATE_HOOK_DRAIN_SECONDS',
+    '10',
+    '/controller/terminateHookDrainSeconds',
+    'got 10, want 30',
+  ),
+  option(
+    'afterVoluntaryDrain',
+    'AFTER_VOLUNTARY_DRAIN',
+    'terminate',
+    '/controller/afterVoluntaryDrain',
+    "'keep', 'replace'",
+  ),
+  option('dryRun', 'DRY_RUN', 'maybe', '/controller/dryRun', 'got string, want boolean'),
+  option(
+    'loadBalancerDrainSeconds',
+    'LOAD_BALANCER_DRAIN_SECONDS',
+    '3601',
+    '/controller/loadBalancerDrainSeconds',
+    'got 3,601, want 3,600',
+  ),
+  option('leaseName', 'LEASE_NAME', 'Upper_Case'),
+  option('httpPort', 'HTTP_PORT', '65536', '/controller/httpPort', 'got 65,536, want 65,535'),
+  option(
+    'logLevel',
+    'LOG_LEVEL',
+    'trace',
+    '/controller/logLevel',
+    "'debug', 'info', 'warn', 'error'",
+  ),
+  { set: [QUEUE, 'controller.queueURL=x'], says: ['/controller', "'queueURL' not allowed"] },
+  {
+    set: [QUEUE, 'controller.leaderElection=false'],
+    says: ['replicaCount is 2, but controller.leaderElection is false'],
+  },
+  {
+    set: [QUEUE, 'serviceMonitor.create=true', 'service.create=false'],
+    says: ['serviceMonitor.create is true, but service.create is false'],
+  },
+  { set: [QUEUE, 'image.digest=latest'], says: ['/image/digest', 'sha256:'] },
+];

@@ -1,0 +1,183 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { chartValues } from '../../scripts/chart/values.ts';
+import { parseOptions } from '../../src/options.ts';
+import { skipReason } from '../control-plane/binaries.ts';
+import {
+  componentsFor,
+  startControlPlane,
+  type ControlPlane,
+} from '../control-plane/control-plane.ts';
+import type { KubernetesObject, PodObject } from '../control-plane/objects.ts';
+import { chartFolder, helm, helmOrThrow, queueUrl } from '../harness/helm.ts';
+import { BAD_VALUES } from './bad-values.ts';
+import { VALUE_SETS } from './value-sets.ts';
+
+const needs = skipReason([...componentsFor({}), 'kubectl', 'helm']);
+
+const namespace = 'chart';
+const release = 'interruptions';
+
+type Manifest = KubernetesObject & {
+  readonly spec?: { readonly template?: { readonly spec: PodObject['spec'] } };
+};
+
+describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
+  let cluster: ControlPlane;
+
+  beforeAll(async () => {
+    cluster = await startControlPlane();
+    await cluster.api.create('/api/v1/namespaces', {
+      metadata: {
+        name: namespace,
+        labels: {
+          'pod-security.kubernetes.io/enforce': 'restricted',
+          'pod-security.kubernetes.io/warn': 'restricted',
+        },
+      },
+    });
+  });
+
+  afterAll(async () => {
+    await cluster.stop();
+  });
+
+  let files = 0;
+
+  async function valuesFile(values: object): Promise<string> {
+    files += 1;
+    const path = join(cluster.folder, `values-${files}.json`);
+    await writeFile(path, JSON.stringify(values));
+    return path;
+  }
+
+  async function render(values: object): Promise<string> {
+    const given = [
+      '--set',
+      `controller.queueUrl=${queueUrl}`,
+      '--values',
+      await valuesFile(values),
+    ];
+    return helmOrThrow(cluster, [
+      'template',
+      release,
+      chartFolder,
+      '--namespace',
+      namespace,
+      ...given,
+    ]);
+  }
+
+  async function manifests(values: object): Promise<readonly Manifest[]> {
+    return parseAllDocuments(await render(values)).flatMap((document) => {
+      const manifest = document.toJS() as Manifest | null;
+      return manifest === null ? [] : [manifest];
+    });
+  }
+
+  it('passes `helm lint --strict`, complete or not', async () => {
+    for (const args of [[], ['--set', `controller.queueUrl=${queueUrl}`]]) {
+      expect(await helm(cluster, ['lint', '--strict', chartFolder, ...args])).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining('1 chart(s) linted, 0 chart(s) failed') as unknown,
+      });
+    }
+  });
+
+  it.each(Object.entries(VALUE_SETS))('is taken by the API server: %s', async (_, values) => {
+    const { stdout, stderr } = await cluster.kubectl(
+      ['apply', '--dry-run=server', '--filename', '-'],
+      { stdin: await render(values) },
+    );
+    expect(stdout).toMatch(/^deployment\.apps\/\S+ created \(server dry run\)$/m);
+    // Of Pod Security, say.
+    expect(stderr).toBe('');
+  });
+
+  it('has pods that the Pod Security Standard "restricted" admits', async () => {
+    const [deployment] = (await manifests({})).filter(({ kind }) => kind === 'Deployment');
+    const answer = await cluster.api.request(
+      'POST',
+      `/api/v1/namespaces/${namespace}/pods?dryRun=All`,
+      { metadata: { name: 'controller' }, spec: deployment?.spec?.template?.spec },
+    );
+    expect(answer).toMatchObject({ status: 201 });
+  });
+
+  it('names its Lease after the release, and grants this one alone', async () => {
+    const rendered = await manifests({});
+    const [deployment] = rendered.filter(({ kind }) => kind === 'Deployment');
+    const env = deployment?.spec?.template?.spec.containers[0] as unknown as {
+      env: readonly { name: string; value?: string }[];
+    };
+    const name = `${release}-node-termination-controller`;
+    expect(env.env).toContainEqual({ name: 'LEASE_NAME', value: name });
+    const [role] = rendered.filter(
+      ({ kind, metadata }) => kind === 'Role' && metadata.namespace === namespace,
+    );
+    expect(role).toMatchObject({
+      rules: expect.arrayContaining([
+        expect.objectContaining({
+          resourceNames: [name],
+          verbs: ['get', 'list', 'watch', 'update'],
+        }),
+      ]) as unknown,
+    });
+  });
+
+  it('has every value that the stack tells to set', async () => {
+    const template = await readFile(join(chartFolder, '../cloudformation.json'), 'utf8');
+    const { HelmInstall } = (JSON.parse(template) as { Outputs: Record<string, object> }).Outputs;
+    const set = [...JSON.stringify(HelmInstall).matchAll(/--set '([a-zA-Z.]+)/g)].map(
+      ([, path = '']) => path.replace(/\.$/, ''),
+    );
+    const paths = chartValues().map(({ path }) => path);
+    expect(set).toContain('controller.queueUrl');
+    for (const path of set) {
+      expect(paths.some((one) => path === one || path.startsWith(`${one}.`))).toBe(true);
+    }
+    expect(JSON.stringify(HelmInstall)).toContain('deploy/chart');
+  });
+
+  it('asks for no right that a rehearsal does not need', async () => {
+    const rendered = await manifests({ controller: { dryRun: true } });
+    const verbs = rendered.flatMap(
+      (manifest) => (manifest as { rules?: readonly { verbs: readonly string[] }[] }).rules ?? [],
+    );
+    expect(new Set(verbs.flatMap((rule) => rule.verbs))).toEqual(new Set(['get', 'list', 'watch']));
+  });
+
+  it('passes on only what the controller takes', async () => {
+    for (const values of Object.values(VALUE_SETS)) {
+      const [deployment] = (await manifests(values)).filter(({ kind }) => kind === 'Deployment');
+      const [container] = deployment?.spec?.template?.spec.containers ?? [];
+      const { env } = container as unknown as {
+        env: readonly { name: string; value?: string }[];
+      };
+      const environment = Object.fromEntries(env.map(({ name, value }) => [name, value]));
+      expect(parseOptions([], environment)).toHaveProperty('options');
+    }
+  });
+
+  it.each(BAD_VALUES)('is not installed with $set: $says', async ({ set, says }) => {
+    const { code, stderr } = await helm(cluster, [
+      'install',
+      'refused',
+      chartFolder,
+      '--namespace',
+      namespace,
+      ...set.flatMap((one) => ['--set', one]),
+    ]);
+    expect(code).toBe(1);
+    for (const words of says) expect(stderr).toContain(words);
+  });
+
+  it.each(BAD_VALUES.filter(({ environment }) => environment !== undefined))(
+    'refuses what the controller refuses: $environment',
+    ({ environment }) => {
+      expect(parseOptions([], { QUEUE_URL: queueUrl, ...environment })).toHaveProperty('faults');
+    },
+  );
+});

@@ -6,6 +6,7 @@ import type { DrainPolicy } from './drain/node-drain.ts';
 import { Pacer } from './drain/pacer.ts';
 import type { Pods, Volumes } from './drain/pods.ts';
 import { Breaker } from './intake/breaker.ts';
+import type { DepartedNodes } from './intake/departed-nodes.ts';
 import { Intake, type IntakePolicy } from './intake/intake.ts';
 import type { NodeIndex, NodeStore } from './intake/node-store.ts';
 import type { Queue } from './intake/queue.ts';
@@ -17,6 +18,8 @@ import type { Watchdog } from './watchdog.ts';
 export type Ports = Readonly<{
   queue: Queue;
   nodes: NodeIndex;
+  /** Of the same index, from before its first list on. */
+  departed: DepartedNodes;
   store: NodeStore;
   pods: Pods;
   volumes: Volumes;
@@ -40,7 +43,7 @@ const MARKS_FIRST_MS = 5000;
  * The node index is filled when this is called, so that a restart finds every journal.
  */
 export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy): Controller {
-  const { nodes, store, clock, report, watchdog } = ports;
+  const { nodes, departed, store, clock, report, watchdog } = ports;
   const breaker = new Breaker((signal) => store.ping(signal), clock, report, watchdog);
   const records = new Records(ports, breaker, policy);
   const intake = new Intake(ports, policy, records, breaker);
@@ -71,6 +74,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
     if (after !== undefined && before?.held !== after.held) drains.wake(after.name);
   });
   records.start();
+  for (const { nodeName, journal } of departed.journals()) drains.finish(nodeName, journal);
   intake.start();
 
   return {

@@ -17,6 +17,7 @@ export function withoutEffect(ports: Ports): Ports {
   return {
     queue: readOnlyQueue(ports.queue, ports.clock),
     nodes,
+    departed: ports.departed,
     store: nodes,
     pods: imaginedPods(ports.pods, report),
     // Those of pods that are only imagined gone would never be detached.

@@ -3,11 +3,12 @@ import { hostname } from 'node:os';
 import { createLifecycleHooks } from './aws/lifecycle-hooks.ts';
 import { createQueue } from './aws/queue.ts';
 import { pause, steadyClock, systemClock as clock } from './clock.ts';
-import { startController, type Controller } from './controller.ts';
+import { startController, type Controller, type Ports } from './controller.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
 import { withoutEffect } from './dry-run.ts';
 import { Election, type ElectionEnd, type Term } from './election/election.ts';
 import { startHttpServer, type Check } from './http/server.ts';
+import { DepartedNodes } from './intake/departed-nodes.ts';
 import type { IntakePolicy } from './intake/intake.ts';
 import type { NodeIndex } from './intake/node-store.ts';
 import { connect, type Connection } from './kubernetes/connection.ts';
@@ -19,7 +20,6 @@ import { regionOfQueue, type Options } from './options.ts';
 import { isHookOfOurs } from './plan/hooks.ts';
 import { createLog, type Log } from './report/log.ts';
 import { SelfWatch } from './self-watch.ts';
-import type { Watchdog } from './watchdog.ts';
 
 /** Then what is still under way is given up, so that the process ends within 5 s. */
 const STOP_WITHIN_MS = 4000;
@@ -117,12 +117,17 @@ async function start(
     report: log,
   });
   release.defer(() => nodes.close());
+  const departed = new DepartedNodes(nodes, clock);
   await Promise.race([nodes.start(), aborted(stop)]);
   if (stop.aborted) return 'stopped';
   running.nodes = nodes;
 
   const begin = (): Term => {
-    const { controller, term } = beginTerm(options, nodes, connectToApiServer(), watchdog, log);
+    const { controller, term } = beginTerm(
+      options,
+      { nodes, departed, clock, watchdog, report: log },
+      connectToApiServer(),
+    );
     running.controller = controller;
     log.info('ready');
     return term;
@@ -163,11 +168,10 @@ type Running = { nodes?: NodeIndex; election?: Election; controller?: Controller
 /** All that writes, on connections of its own: they can be cut as a whole, and nothing else with them. */
 function beginTerm(
   options: Options,
-  nodes: NodeIndex,
+  lasting: Pick<Ports, 'nodes' | 'departed' | 'clock' | 'watchdog' | 'report'>,
   connection: Connection,
-  watchdog: Watchdog,
-  log: Log,
 ): { controller: Controller; term: Term } {
+  const { watchdog, report } = lasting;
   const queue = createQueue({
     queueUrl: options.queueUrl,
     region: regionOfQueue(options.queueUrl) ?? options.awsRegion,
@@ -176,19 +180,16 @@ function beginTerm(
   });
   const hooks = createLifecycleHooks({ region: options.awsRegion, clock, watchdog });
   const ports = {
+    ...lasting,
     queue,
-    nodes,
     store: createNodeStore({
       connection,
       selector: options.nodeSelector,
       reservationLabel: options.capacityReservationLabel,
     }),
-    pods: createPods({ connection, clock, watchdog, report: log }),
+    pods: createPods({ connection, clock, watchdog, report }),
     volumes: createVolumes({ connection, clock }),
     hooks,
-    clock,
-    watchdog,
-    report: log,
   };
   const controller = startController(
     options.dryRun ? withoutEffect(ports) : ports,

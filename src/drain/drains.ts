@@ -64,6 +64,14 @@ export class Drains {
     else if (callsForDrain(journal, this.policy)) this.begin(nodeName, journal);
   }
 
+  /** Of a Node that went while nobody led: nothing is left of its drain but hooks of ours. */
+  finish(nodeName: string, journal: Journal): void {
+    if (!journal.live.some((entry) => hasOpenHook(entry, this.policy))) return;
+    const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
+    drain.nodeGone();
+    this.run(nodeName, drain);
+  }
+
   /** Something about the Node changed that a drain may wait for. */
   wake(nodeName: string): void {
     this.drains.get(nodeName)?.wake();
@@ -83,6 +91,10 @@ export class Drains {
     this.again.delete(nodeName);
     const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
     this.drains.set(nodeName, drain);
+    this.run(nodeName, drain);
+  }
+
+  private run(nodeName: string, drain: NodeDrain): void {
     this.open.add(drain);
     const running = drain
       .run()

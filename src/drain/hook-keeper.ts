@@ -107,7 +107,8 @@ export class HookKeeper {
     mayGoOn: () => boolean,
   ): Promise<void> {
     const { hook } = entry;
-    const endAt = (): number => Math.min(windowEnd(), entry.time + LONGEST_HOOK_MS);
+    const limitAt = hookLimitAt(entry) ?? entry.time + LONGEST_HOOK_MS;
+    const endAt = (): number => Math.min(windowEnd(), limitAt);
     const { clock, hooks, report } = this.ports;
     let retryMs = FIRST_RETRY_MS;
     let told = false;

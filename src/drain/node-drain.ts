@@ -210,7 +210,8 @@ export class NodeDrain {
         this.mark.move(Infinity);
         await this.keeper.completeAll(
           () => this.journal,
-          () => this.windowEnd(),
+          // Of a Node that is gone nobody would ask again.
+          () => (this.nodeIsGone ? Infinity : this.windowEnd()),
           () => this.nodeIsGone || this.isOverForPods() || this.plan?.action === action,
         );
         this.mark.move();

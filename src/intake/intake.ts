@@ -6,6 +6,7 @@ import type { NodeEvent } from '../plan/interruption.ts';
 import type { Report } from '../report/report.ts';
 import type { Watchdog } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
+import type { DepartedNodes } from './departed-nodes.ts';
 import { Hand, type Settlement } from './hand.ts';
 import { factsOf, Judge, subjectOf, type EventVerdict } from './judge.ts';
 import type { LaunchPolicy } from './launch-hooks.ts';
@@ -26,6 +27,7 @@ export type IntakePolicy = LaunchPolicy &
 export type IntakePorts = Readonly<{
   queue: Queue;
   nodes: NodeIndex;
+  departed: DepartedNodes;
   store: NodeStore;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;

@@ -14,6 +14,7 @@ import { isLeftToOwner } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, watched, type Watchdog } from '../watchdog.ts';
+import type { DepartedNodes } from './departed-nodes.ts';
 import {
   LaunchHooks,
   LOOK_AGAIN_MS,
@@ -61,6 +62,7 @@ const OLD_NEWS_MS = 60_000;
 
 type JudgePorts = Readonly<{
   nodes: NodeIndex;
+  departed: DepartedNodes;
   store: Pick<NodeStore, 'kubeletRenewed'>;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;
@@ -212,9 +214,9 @@ export class Judge {
 
   private async judgeWithoutNode(event: InstanceEvent, signal: AbortSignal): Promise<EventVerdict> {
     const ours = event.kind === 'terminate-hook' && this.policy.isOurHook(event.group, event.hook);
-    if (!ours || !this.records.departedRecently(event.instanceId)) return { end: 'no-node', event };
-    const manager = this.records.managerOfDeparted(event.instanceId);
-    if (isLeftToOwner('terminate-hook', { manager }, this.policy)) {
+    const departed = this.ports.departed.find(event.instanceId);
+    if (!ours || departed === undefined) return { end: 'no-node', event };
+    if (isLeftToOwner('terminate-hook', departed, this.policy)) {
       return { end: 'over', outcome: 'left-to-owner' };
     }
     // Its Node has just gone: nothing is left to drain, and the group waits.

@@ -12,6 +12,7 @@ import type { Report } from '../report/report.ts';
 import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
 import { CapacityBlocks } from './capacity-blocks.ts';
+import type { DepartedNodes } from './departed-nodes.ts';
 import type { NodeIndex, NodeStore, WriteAnswer } from './node-store.ts';
 
 /** What became of one change. */
@@ -48,17 +49,9 @@ type Book = {
   withheld: boolean;
 };
 
-type Departed = {
-  readonly at: number;
-  journal: Journal | undefined;
-  readonly manager: NodeView['manager'];
-};
-
 const MAX_REFUSED = 4 * MAX_LIVE;
 /** How long a 403 may be a restarting API server's before it counts as final. */
 const FORBIDDEN_FOR_GOOD_MS = 10_000;
-const DEPARTED_REMEMBERED_MS = 3_600_000;
-const MAX_DEPARTED = 20_000;
 const MAX_MEND_DELAY_MS = 30_000;
 /** Nodes come back one by one: those that wait for them are looked at together. */
 const ROOM_MS = 1000;
@@ -78,8 +71,6 @@ const LONGEST_RETRY_AFTER_MS = 30_000;
  */
 export class Records {
   private readonly books = new Map<string, Book>();
-  /** By instance ID: Nodes deleted within the last hour, oldest first, with the journal they bore. */
-  private readonly departed = new Map<string, Departed>();
   private readonly listeners = new Set<JournalListener>();
   private readonly stopping = new AbortController();
   private isStopping = false;
@@ -95,6 +86,7 @@ export class Records {
   /** Of one write, answer included; what the bound of messages in hand is computed from. */
   private latencyMs = 20;
   private readonly nodes: NodeIndex;
+  private readonly departed: DepartedNodes;
   private readonly store: NodeStore;
   private readonly breaker: Breaker;
   private readonly policy: Policy;
@@ -105,6 +97,7 @@ export class Records {
   constructor(
     ports: Readonly<{
       nodes: NodeIndex;
+      departed: DepartedNodes;
       store: NodeStore;
       clock: Clock;
       watchdog?: Watchdog;
@@ -114,6 +107,7 @@ export class Records {
     policy: Policy,
   ) {
     this.nodes = ports.nodes;
+    this.departed = ports.departed;
     this.store = ports.store;
     this.clock = ports.clock;
     this.watchdog = ports.watchdog ?? UNWATCHED;
@@ -131,8 +125,9 @@ export class Records {
     for (const node of this.nodes.all()) this.floor.learn(node.name, node);
     let resumed = 0;
     for (const node of this.nodes.all()) {
-      if (node.journal === undefined) continue;
-      this.observe(undefined, node);
+      // It may have come back while nobody led.
+      if (node.journal === undefined) this.restore(node);
+      else this.observe(undefined, node);
       if ((this.books.get(node.name)?.journal?.live.length ?? 0) > 0) resumed += 1;
     }
     if (resumed > 0) this.report.info('resumed', { nodes: resumed });
@@ -161,17 +156,6 @@ export class Records {
     return this.books.get(nodeName)?.journal;
   }
 
-  /** Whether the Node of this instance was deleted within the last hour. */
-  departedRecently(instanceId: string): boolean {
-    const entry = this.departed.get(instanceId);
-    return entry !== undefined && this.clock.now() - entry.at < DEPARTED_REMEMBERED_MS;
-  }
-
-  /** Who managed the Node that this instance had within the last hour. */
-  managerOfDeparted(instanceId: string): NodeView['manager'] {
-    return this.departed.get(instanceId)?.manager;
-  }
-
   /** Writes a second that the API server takes now, when asked for `parallel` at a time. */
   rate(parallel: number): number {
     return (parallel * 1000) / this.latencyMs;
@@ -184,7 +168,7 @@ export class Records {
 
   /**
    * Resolves when every mark asked for is written or has failed, when the signal aborts, and after
-   * `limitMs` in any case. What drains note of their own watchdog is no mark.
+   * `limitMs` in any case. What drains note of their own progress is no mark.
    */
   async marksWritten(limitMs: number, signal: AbortSignal): Promise<void> {
     if (this.marks === 0 || signal.aborted) return;
@@ -617,36 +601,24 @@ export class Records {
 
   /** A Node that registers anew gets its machine's journal back. */
   private restore(node: NodeView): void {
-    if (node.instanceId === undefined || node.journal !== undefined || !node.selected) return;
-    const entry = this.departed.get(node.instanceId);
-    if (entry?.journal === undefined) return;
-    if (this.clock.now() - entry.at >= DEPARTED_REMEMBERED_MS) return;
-    const { journal } = entry;
+    const { instanceId } = node;
+    if (instanceId === undefined || node.journal !== undefined || !node.selected) return;
+    const journal = this.departed.find(instanceId)?.journal;
+    if (journal === undefined) return;
     void this.apply(node.name, { type: 'restored', journal }).then((result) => {
       if (result.outcome === 'recorded' || result.outcome === 'duplicate') {
-        entry.journal = undefined;
+        this.departed.restored(instanceId);
       }
       if (result.outcome === 'recorded') {
-        this.report.info('journal restored', { node: node.name, instance: node.instanceId });
+        this.report.info('journal restored', { node: node.name, instance: instanceId });
       }
     });
   }
 
   private forget(node: NodeView): void {
     const book = this.books.get(node.name);
-    // While it stood, news of it was not ours; now that it is gone, its hooks are not either.
-    if (!node.selected && book === undefined) return;
-    if (node.instanceId !== undefined) {
-      this.departed.delete(node.instanceId);
-      const { manager } = node;
-      this.departed.set(node.instanceId, { at: this.clock.now(), journal: book?.journal, manager });
-      for (const [instanceId, { at }] of this.departed) {
-        const expired = this.clock.now() - at >= DEPARTED_REMEMBERED_MS;
-        if (!expired && this.departed.size <= MAX_DEPARTED) break;
-        this.departed.delete(instanceId);
-      }
-    }
     if (book === undefined) return;
+    this.departed.note(node, book.journal);
     book.mendTimer?.cancel();
     book.mendTimer = undefined;
     book.overTimer?.cancel();
@@ -710,7 +682,7 @@ function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly 
   return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
 }
 
-/** What a drain notes of its own watchdog, or may wait its turn, holds up no urgent marks. */
+/** What a drain notes of its own progress, or may wait its turn, holds up no urgent marks. */
 function isBookkeeping({ type }: Change): boolean {
   switch (type) {
     case 'settled':

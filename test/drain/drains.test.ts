@@ -87,6 +87,71 @@ describe('a Node that is deleted while it is drained', () => {
   });
 });
 
+describe('a Node that goes while nobody leads', () => {
+  /** A term in which a hook was recorded, and which has ended before the node was empty. */
+  async function afterTerm() {
+    const first = startDrains();
+    addPods(first, 1, { endsAfterSeconds: 3600 });
+    await first.record(beginHook(first, { timeoutSeconds: 3600 }));
+    await first.clock.advance(1000);
+    await first.stop();
+    return first;
+  }
+
+  test('has its hooks completed by the next term', async () => {
+    const { outside, ports, cluster, clock, autoScaling } = await afterTerm();
+    cluster.deleteNode('node-1');
+    await clock.advance(60_000);
+    expect(autoScaling.completedAt('token-1')).toBeUndefined();
+    const second = startDrains({ outside, ports });
+    await clock.advance(1000);
+    expect(autoScaling.completedAt('token-1')).toBeDefined();
+    expect(second.acts()).toEqual(['evict web-1-1 30']);
+  });
+
+  test('has its hooks completed by the replica that takes over, through throttling', async () => {
+    const outside = newOutside();
+    const standby = outside.connect();
+    const first = startDrains({ outside });
+    await first.record(spot());
+    await first.record(beginHook(first, { timeoutSeconds: 3600 }));
+    first.kill();
+    first.cluster.deleteNode('node-1');
+    await first.clock.advance(150_000);
+    const throttled = { outcome: 'failed', denied: false, message: 'throttled' } as const;
+    standby.hooks.completions.answerNext(throttled, throttled, throttled);
+    const second = startDrains({ outside, ports: standby });
+    await second.clock.advance(30_000);
+    expect(second.autoScaling.completedAt('token-1')).toBeDefined();
+    expect(soon(second.clock)).toEqual([]);
+  });
+
+  test('is drained on when it is back, and its hooks wait for that', async () => {
+    const { outside, ports, cluster, clock, autoScaling } = await afterTerm();
+    cluster.deleteNode('node-1');
+    await clock.advance(10_000);
+    cluster.addNode('node-1');
+    await clock.advance(10_000);
+    const second = startDrains({ outside, ports });
+    await clock.advance(1000);
+    expect(second.report.told('journal restored')).toHaveLength(1);
+    expect(second.journal().state).toBe('draining');
+    expect(autoScaling.completedAt('token-1')).toBeUndefined();
+    for (const { uid } of cluster.podsOn('node-1')) cluster.removePod(uid);
+    await clock.advance(10_000);
+    expect(autoScaling.completedAt('token-1')).toBeDefined();
+  });
+
+  test('is forgotten after an hour', async () => {
+    const { outside, ports, cluster, clock, autoScaling } = await afterTerm();
+    cluster.deleteNode('node-1');
+    await clock.advance(3_600_000);
+    startDrains({ outside, ports });
+    await clock.advance(1000);
+    expect(autoScaling.completedAt('token-1')).toBeUndefined();
+  });
+});
+
 describe('a Node whose name another machine takes over', () => {
   test('has the hooks of the one that is gone completed, in its name', async () => {
     const started = startDrains();

@@ -16,6 +16,8 @@ export const SELF = { namespace: 'kube-system', name: 'controller-1' };
 export type StartOptions = {
   /** Of an earlier process; `node-1` to `node-N`, empty, unless it is given. */
   outside?: Outside;
+  /** Of an earlier term of the same process. */
+  ports?: ReturnType<Outside['connect']>;
   nodes?: number;
   rules?: Partial<DrainPolicy>;
 };
@@ -27,8 +29,12 @@ export function newOutside(nodes = 1): Outside {
 }
 
 /** One process's record and drains, joined as the controller joins them; what intake does, tests do. */
-export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: StartOptions = {}) {
-  const connected = outside.connect();
+export function startDrains({
+  nodes = 1,
+  outside = newOutside(nodes),
+  ports: connected = outside.connect(),
+  rules,
+}: StartOptions = {}) {
   const { clock, store, report, line } = connected;
   const ports = { ...connected, clock: line.clock };
   const policy: DrainPolicy = {
@@ -79,6 +85,7 @@ export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: S
     if (after !== undefined && before?.held !== after.held) drains.wake(after.name);
   });
   records.start();
+  for (const { nodeName, journal } of ports.departed.journals()) drains.finish(nodeName, journal);
 
   let isKilled = false;
   const stop = async (): Promise<void> => {
@@ -99,6 +106,7 @@ export function startDrains({ nodes = 1, outside = newOutside(nodes), rules }: S
   return {
     ...connected,
     outside,
+    ports: connected,
     cluster,
     autoScaling,
     records,

@@ -690,38 +690,38 @@ describe('a node that joins a capacity block after its end was told', () => {
 
 describe('a Node that is deleted', () => {
   test('is told of, and remembered for an hour', async () => {
-    const { apply, clock, cluster, records, told } = start();
+    const { apply, clock, cluster, departed, told } = start();
     await apply(SPOT);
     cluster.deleteNode('node-1');
     await clock.advance(100);
     expect(told.at(-1)).toEqual({ node: 'node-1', journal: undefined });
-    expect(records.departedRecently(INSTANCE)).toBe(true);
+    expect(departed.find(INSTANCE)).toBeDefined();
     await clock.advance(3_599_000);
-    expect(records.departedRecently(INSTANCE)).toBe(true);
+    expect(departed.find(INSTANCE)).toBeDefined();
     await clock.advance(1000);
-    expect(records.departedRecently(INSTANCE)).toBe(false);
+    expect(departed.find(INSTANCE)).toBeUndefined();
     expect(clock.pending()).toEqual([]);
   });
 
   test('is remembered without a journal, too', async () => {
-    const { clock, cluster, records } = start();
+    const { clock, cluster, departed } = start();
     cluster.deleteNode('node-1');
     await clock.advance(100);
-    expect(records.departedRecently(INSTANCE)).toBe(true);
-    expect(records.departedRecently(instanceIdOf(2))).toBe(false);
+    expect(departed.find(INSTANCE)).toBeDefined();
+    expect(departed.find(instanceIdOf(2))).toBeUndefined();
   });
 
   test('is one of 20,000 that are remembered, the latest', async () => {
-    const { clock, cluster, records } = start();
+    const { clock, cluster, departed } = start();
     cluster.deleteNode('node-1');
     for (let i = 2; i <= 20_001; i += 1) {
       cluster.addNode(`node-${i}`);
       cluster.deleteNode(`node-${i}`);
     }
     await clock.advance(100);
-    expect(records.departedRecently(INSTANCE)).toBe(false);
-    expect(records.departedRecently(instanceIdOf(2))).toBe(true);
-    expect(records.departedRecently(instanceIdOf(20_001))).toBe(true);
+    expect(departed.find(INSTANCE)).toBeUndefined();
+    expect(departed.find(instanceIdOf(2))).toBeDefined();
+    expect(departed.find(instanceIdOf(20_001))).toBeDefined();
   });
 
   test.each([
@@ -789,10 +789,10 @@ describe('a Node that is deleted', () => {
   });
 
   test('is not remembered where NODE_SELECTOR did not choose it', async () => {
-    const { clock, cluster, records } = start(withNode({ selected: false }));
+    const { clock, cluster, departed } = start(withNode({ selected: false }));
     cluster.deleteNode('node-1');
     await clock.advance(100);
-    expect(records.departedRecently(INSTANCE)).toBe(false);
+    expect(departed.find(INSTANCE)).toBeUndefined();
   });
 
   test('gets it back although a message was quicker', async () => {

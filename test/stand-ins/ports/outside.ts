@@ -1,4 +1,5 @@
 import type { Ports } from '../../../src/controller.ts';
+import { DepartedNodes } from '../../../src/intake/departed-nodes.ts';
 import { SelfWatch } from '../../../src/self-watch.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 import { FakeCluster } from './cluster.ts';
@@ -28,13 +29,15 @@ export class Outside {
     const { clock, cluster } = this;
     const line = new Line(clock);
     const report = new FakeReport(() => clock.now());
+    const nodes = new FakeNodeIndex(line, cluster);
     // Started by tests of it alone: it would be a timer that never rests.
     const selfWatch = new SelfWatch(clock, report);
     return {
       line,
       clock,
       queue: new FakeQueue(line, this.sqs),
-      nodes: new FakeNodeIndex(line, cluster),
+      nodes,
+      departed: new DepartedNodes(nodes, clock),
       store: new FakeNodeStore(line, cluster),
       pods: new FakePods(line, cluster),
       volumes: new FakeVolumes(line, cluster),

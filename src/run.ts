@@ -7,6 +7,7 @@ import { startController, type Controller, type Ports } from './controller.ts';
 import type { DrainPolicy } from './drain/node-drain.ts';
 import { withoutEffect } from './dry-run.ts';
 import { Election, type ElectionEnd, type Term } from './election/election.ts';
+import { beginFresh } from './election/fresh-term.ts';
 import { startHttpServer, type Check } from './http/server.ts';
 import { DepartedNodes } from './intake/departed-nodes.ts';
 import type { IntakePolicy } from './intake/intake.ts';
@@ -121,6 +122,11 @@ async function start(
   await Promise.race([nodes.start(), aborted(stop)]);
   if (stop.aborted) return 'stopped';
   running.nodes = nodes;
+  const filledAt = clock.now();
+  const view = {
+    lastHeardAt: () => Math.max(nodes.lastHeardAt(), filledAt),
+    refresh: nodes.refresh.bind(nodes),
+  };
 
   const begin = (): Term => {
     const { controller, term } = beginTerm(
@@ -153,7 +159,13 @@ async function start(
     report: log,
   });
   const election = new Election(
-    { leases, clock: steadyClock, watchdog, report: log, begin },
+    {
+      leases,
+      clock: steadyClock,
+      watchdog,
+      report: log,
+      begin: () => beginFresh({ view, clock, report: log }, begin),
+    },
     options.podName ?? `${hostname()}_${randomUUID()}`,
   );
   running.election = election;

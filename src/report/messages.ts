@@ -77,6 +77,16 @@ export const MESSAGES = {
     level: 'info',
     meaning: 'The Lease is ours: this replica receives messages and empties nodes.',
   },
+  'looking at the nodes anew': {
+    level: 'info',
+    meaning:
+      'The watch of the Nodes has been silent for a while, so they are listed before anything is done with them.',
+  },
+  'nodes perhaps out of date': {
+    level: 'warn',
+    meaning:
+      'A new leader could not list the Nodes within 10 s: it begins with those it knows, and learns the rest from the watch.',
+  },
   'leading again': {
     level: 'info',
     meaning: 'The Lease could be renewed after all, and nobody had taken it: going on.',

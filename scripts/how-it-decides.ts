@@ -169,6 +169,10 @@ News of one scheduled change are ordered by \`lastUpdatedTime\`, so that it does
 
 Whatever is over leaves a tombstone in the journal: news that are not later than it are old. So are events whose deadline passed a minute ago on a node that is Ready and whose kubelet renewed its Lease a minute after it: the machine has outlived them. A hook's deadline follows from its timeout; where that may not be read (autoscaling:DescribeLifecycleHooks), only a hook of more than 48 hours ago is old, for none lives longer: to forget a live one would cost its pods their time, while a machine that its hook has let go does not stay Ready, unless from a warm pool, and then its start says so.
 
+## Hooks that wait
+
+A hook of ours is completed when its node is empty, its volumes are detached and load balancers have had their time. What never ends of that does not hold it up for ever: it is completed at the end of the window, and where it expires with the window, DEADLINE_MARGIN_SECONDS before that, so that the completion is in time. Of a Node that is gone, at once.
+
 ## Pace
 
 At most VOLUNTARY_DRAIN_LIMIT nodes are drained at once for what is paced, the oldest first. Those that wait bear a journal and a PreferNoSchedule taint, nothing else: they go on working.

@@ -75,6 +75,11 @@ export class HookKeeper {
     return journal.live.filter((entry): entry is Hooked => isHooked(entry) && this.isOurs(entry));
   }
 
+  /** When the first of the hooks that are left expires, heartbeats included; Infinity: none, or not known. */
+  leftUntil(journal: Journal): number {
+    return Math.min(...this.left(journal).map((entry) => this.livesUntil(entry) ?? Infinity));
+  }
+
   /**
    * Completes each until it is accepted or over, or the window has ended after a first try; stops
    * asking when there is something to do before.
@@ -180,11 +185,10 @@ export class HookKeeper {
     const { clock } = this.ports;
     const { neededUntil } = this;
     const { hook } = entry;
-    const expiresAt = hookExpiresAt(entry);
-    if (hook.timeoutSeconds === undefined || expiresAt === undefined) return;
+    const aliveUntil = this.livesUntil(entry);
+    if (hook.timeoutSeconds === undefined || aliveUntil === undefined) return;
     const timeoutMs = hook.timeoutSeconds * 1000;
     const beat = this.beats.get(hook.token);
-    const aliveUntil = beat === undefined ? expiresAt : beat.at + timeoutMs;
     const limitAt = hookLimitAt(entry) ?? Infinity;
     if (neededUntil === undefined || neededUntil <= aliveUntil || clock.now() >= limitAt) {
       beat?.timer?.cancel();
@@ -194,6 +198,14 @@ export class HookKeeper {
     if (beat?.timer !== undefined) return;
     const nextAt = (beat?.at ?? entry.time) + timeoutMs / 2;
     this.scheduleBeat(entry, beat?.at ?? entry.time, nextAt - clock.now(), FIRST_RETRY_MS);
+  }
+
+  /** Undefined until its timeout is known. */
+  private livesUntil(entry: Hooked): number | undefined {
+    const { timeoutSeconds, token } = entry.hook;
+    const beat = this.beats.get(token);
+    if (timeoutSeconds === undefined || beat === undefined) return hookExpiresAt(entry);
+    return Math.min(beat.at + timeoutSeconds * 1000, hookLimitAt(entry) ?? Infinity);
   }
 
   private isNeeded(entry: Hooked): boolean {

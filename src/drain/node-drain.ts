@@ -1,5 +1,5 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
-import { forceAt, latestSafeStart, planOf, type Plan } from '../plan/deadline.ts';
+import { forceAt, hooksDueAt, latestSafeStart, planOf, type Plan } from '../plan/deadline.ts';
 import type { Journal } from '../plan/journal.ts';
 import type { Change } from '../plan/merge.ts';
 import type { NodeView } from '../plan/node.ts';
@@ -246,11 +246,12 @@ export class NodeDrain {
   }
 
   private replan(): void {
+    const before = this.plan?.deadlineAt;
     this.plan = planOf(this.journal, this.policy, this.lifeSignAt) ?? this.plan;
     this.keeper.follow(this.journal, this.plan);
     const deadlineAt = this.plan?.deadlineAt;
     this.lifeCheckAt = deadlineAt === undefined ? undefined : deadlineAt + LIFE_CHECK_FIRST_MS;
-    if (deadlineAt !== undefined && deadlineAt > this.ports.clock.now()) this.lateTold = false;
+    if (deadlineAt !== before) this.lateTold = false;
   }
 
   // ── emptying ────────────────────────────────────────────────────────────────────────────────
@@ -268,13 +269,14 @@ export class NodeDrain {
       const nextAt = this.lifeIsUnknown() ? Infinity : this.submit();
       if (this.isEmpty()) return;
       // While nobody can say whether the machine lives on, its hooks wait as well.
-      if (this.windowIsOver() && !this.lifeIsUnknown()) {
+      const isLate = this.windowIsOver() || this.hooksAreDue();
+      if (isLate && !this.lifeIsUnknown()) {
         this.tellLate();
         if (this.hooksLeft()) return;
       }
       this.tellWaits();
       await this.postponeIfStuck();
-      const windowEndsAt = this.windowIsOver() ? Infinity : this.windowEnd();
+      const windowEndsAt = this.windowIsOver() ? Infinity : this.hooksDueAt();
       const lifeCheckAt = this.lifeCheckAt ?? Infinity;
       await this.sleepUntil(
         Math.min(
@@ -735,6 +737,16 @@ export class NodeDrain {
     return this.plan?.deadlineAt ?? Infinity;
   }
 
+  /** When the stages before the hooks end. */
+  private hooksDueAt(): number {
+    if (this.plan === undefined) return Infinity;
+    return hooksDueAt(this.plan, this.policy, this.keeper.leftUntil(this.journal));
+  }
+
+  private hooksAreDue(): boolean {
+    return this.hooksLeft() && this.ports.clock.now() >= this.hooksDueAt();
+  }
+
   private windowIsOver(): boolean {
     return this.ports.clock.now() >= this.windowEnd();
   }
@@ -790,7 +802,7 @@ export class NodeDrain {
     if (!this.policy.waitForVolumes || claims.length === 0) return;
     const latestAt = clock.now() + VOLUMES_WITHOUT_DEADLINE_MS;
     // A deadline may come, or tighten, meanwhile.
-    const leftMs = (): number => Math.min(this.windowEnd(), latestAt) - clock.now();
+    const leftMs = (): number => Math.min(this.hooksDueAt(), latestAt) - clock.now();
     const node = this.nodeName;
     const ours = new Map<string, string | undefined>();
     let waiting: readonly string[] = [];
@@ -854,7 +866,7 @@ export class NodeDrain {
     const action = this.plan?.action;
     if (action === 'prefer-no-schedule') return;
     const latestAt = clock.now() + this.policy.loadBalancerDrainSeconds * 1000;
-    const untilAt = (): number => Math.min(this.windowEnd(), latestAt);
+    const untilAt = (): number => Math.min(this.hooksDueAt(), latestAt);
     while (!this.hasEnded() && clock.now() < untilAt() && this.plan?.action === action) {
       this.awake = false;
       await this.sleepUntil(untilAt());

@@ -154,8 +154,23 @@ export function forceAt(plan: Plan, policy: Policy, graceSeconds: number): numbe
   const endAt = endOf(plan, policy);
   if (plan.deadlineAt === undefined || endAt === undefined) return Infinity;
   if (plan.pastBudgets) return plan.windowStartAt;
-  const middle = plan.windowStartAt + (plan.deadlineAt - plan.windowStartAt) / 2;
-  return Math.max(endAt - graceSeconds * 1000, middle);
+  return Math.max(endAt - graceSeconds * 1000, middleOf(plan.windowStartAt, plan.deadlineAt));
+}
+
+/**
+ * When what hooks wait for is over, done or not: at the deadline, or the margin before it where a hook
+ * expires with it and would be completed too late. Infinity: no deadline. `hooksLiveUntil`: the
+ * earliest end of those to be completed, heartbeats included; Infinity: none, or not known.
+ */
+export function hooksDueAt(plan: Plan, policy: Policy, hooksLiveUntil: number): number {
+  const endAt = endOf(plan, policy);
+  if (plan.deadlineAt === undefined || endAt === undefined) return Infinity;
+  if (hooksLiveUntil >= plan.deadlineAt + policy.marginMs) return plan.deadlineAt;
+  return Math.max(endAt, middleOf(plan.windowStartAt, plan.deadlineAt));
+}
+
+function middleOf(startAt: number, endAt: number): number {
+  return startAt + (endAt - startAt) / 2;
 }
 
 /** The last moment at which deletion must begin for the whole grace to fit; Infinity: no deadline. */

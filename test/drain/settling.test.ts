@@ -71,15 +71,16 @@ describe('volumes of the pods that left', () => {
     expect(journal().state).toBe('settled');
   });
 
-  test('are waited for until the deadline, and then told', async () => {
+  test('are waited for until the hook has to be completed, in time, and then told', async () => {
     const started = startDrains();
     const { record, report, clock } = started;
     withVolume(started);
     await record(beginHook(started, { timeoutSeconds: 60 }));
-    await clock.advance(59_900);
+    await clock.advance(54_900);
     expect(started.hooks.completions.count).toBe(0);
     await clock.advance(200);
     expect(started.hooks.completions.count).toBe(1);
+    expect(completedAfter(started)).toBeDefined();
     expect(report.told('volumes still attached')).toMatchObject([{ volumes: ['pv-1'] }]);
   });
 
@@ -176,7 +177,8 @@ describe('load balancers', () => {
     addPods(started, 1, { endsAfterSeconds: 10 });
     await started.record(beginHook(started, { timeoutSeconds: 30 }));
     await started.clock.advance(60_000);
-    expect(started.hooks.completions.calls[0]?.at).toBe(at(30));
+    expect(started.hooks.completions.calls[0]?.at).toBe(at(25));
+    expect(completedAfter(started)).toBeDefined();
   });
 
   test('get no more than a deadline leaves that comes meanwhile', async () => {
@@ -268,16 +270,19 @@ describe('lifecycle hooks', () => {
     expect(soon(clock)).toEqual([]);
   });
 
-  test('are completed at the end of the window, though pods are left', async () => {
+  test('are completed before they expire, though pods are left', async () => {
     const started = startDrains({ rules: { budgets: 'always' } });
     const { cluster, record, report, hooks, journal, clock } = started;
     cluster.budgets.set('web', 0);
     addPods(started, 1);
     await record(beginHook(started, { timeoutSeconds: 100 }));
-    await clock.advance(99_900);
+    await clock.advance(94_900);
     expect(hooks.completions.count).toBe(0);
     await clock.advance(200);
-    expect(hooks.completions.calls[0]?.at).toBe(at(100));
+    expect(hooks.completions.calls[0]?.at).toBe(at(95));
+    expect(completedAfter(started)).toBeDefined();
+    expect(report.told('not all pods left in time')).toHaveLength(1);
+    await clock.advance(10_000);
     expect(report.told('not all pods left in time')).toHaveLength(1);
     expect(journal().state).toBe('draining');
     // The machine lives on: so does the drain.
@@ -285,6 +290,19 @@ describe('lifecycle hooks', () => {
     await clock.advance(20_000);
     expect(journal().state).toBe('settled');
     expect(hooks.completions.count).toBe(1);
+  });
+
+  test('that outlive the window are completed at its end, not before', async () => {
+    const started = startDrains({ rules: { budgets: 'always' } });
+    const { cluster, record, hooks, clock } = started;
+    cluster.budgets.set('web', 0);
+    addPods(started, 1);
+    await record(spot());
+    await record(beginHook(started, { timeoutSeconds: 3600 }));
+    await clock.advance(at(119.9) - clock.now());
+    expect(hooks.completions.count).toBe(0);
+    await clock.advance(200);
+    expect(hooks.completions.calls[0]?.at).toBe(at(120));
   });
 
   test('wait, too, while nobody can say whether the machine has outlived its deadline', async () => {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   deadlineOf,
   forceAt,
+  hooksDueAt,
   hasOutlived,
   hookExpiresAt,
   latestSafeStart,
@@ -248,5 +249,26 @@ describe('the latest safe start of a pod', () => {
 
   test('is never where there is no deadline', () => {
     expect(latestSafeStart(planOfSpot({ deadlineAt: undefined }), policy(), 30)).toBe(Infinity);
+  });
+});
+
+describe('when hooks are due, whatever they wait for', () => {
+  test.each([
+    { name: 'a hook that expires with the window', livesUntil: 120, due: 115 },
+    { name: 'a hook that expires within the margin after it', livesUntil: 124, due: 115 },
+    { name: 'a hook that outlives it', livesUntil: 125, due: 120 },
+    { name: 'no hook', livesUntil: Infinity, due: 120 },
+  ])('$name: $due s', ({ livesUntil, due }) => {
+    expect(hooksDueAt(planOfSpot(), policy(), at(livesUntil))).toBe(at(due));
+  });
+
+  test('not before the middle of the window, however large the margin', () => {
+    const rules = policy({ marginMs: 600_000 });
+    expect(hooksDueAt(planOfSpot(), rules, at(120))).toBe(at(60));
+  });
+
+  test('never where there is no deadline', () => {
+    const plan = planOfSpot({ deadlineAt: undefined });
+    expect(hooksDueAt(plan, policy(), at(120))).toBe(Infinity);
   });
 });

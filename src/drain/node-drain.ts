@@ -68,6 +68,9 @@ type Task = {
   /** The moment when it was told to be gone. */
   goneMoment: number;
   progress: Progress;
+  readonly addedAt: number;
+  /** From then on nothing is sent for so long. */
+  heldBackMs: number;
   refusals: number;
   way: Way;
   /** Last answer that held it up, for people. */
@@ -84,6 +87,8 @@ const SECOND_LIST_MS = 3000;
 const LIST_RETRY_MS = 1000;
 const MIN_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 10_000;
+/** Before the eviction of a pod that takes the place of evicted ones again and again. */
+const MAX_COMEBACK_MS = 300_000;
 const CONFLICT_RETRY_MS = 250;
 /** The API server itself gives up on a contended budget after about 10 s. */
 const EVICTION_TIMEOUT_MS = 15_000;
@@ -121,6 +126,8 @@ export class NodeDrain {
   private readonly tasks = new Map<string, Task>();
   private readonly left = new Map<LeaveReason, number>();
   private readonly lateControllers = new Set<string>();
+  /** By owner, or name: in how many lists after the first there were new pods of it, and which was the last. */
+  private readonly comebacks = new Map<string, { times: number; moment: number }>();
   private readonly stopping = new AbortController();
   private readonly keeper: HookKeeper;
   private readonly startedAt: number;
@@ -408,7 +415,7 @@ export class NodeDrain {
       }
       present.add(pod.uid);
       const task = this.tasks.get(pod.uid);
-      if (task === undefined) this.add(pod);
+      if (task === undefined) this.add(pod, moment);
       // Told gone since the list was asked for, which may be older than that.
       else if (task.state !== 'gone' || task.goneMoment < moment) this.renew(task, pod);
     }
@@ -430,7 +437,7 @@ export class NodeDrain {
     if (task.pod.deletion !== undefined && task.state === 'standing') task.state = 'terminating';
   }
 
-  private add(pod: PodView): void {
+  private add(pod: PodView, moment: number): void {
     const task: Task = {
       pod,
       tier: tierOf(pod, this.policy.self),
@@ -438,6 +445,8 @@ export class NodeDrain {
       ticket: 0,
       goneMoment: -1,
       progress: UNTRIED,
+      addedAt: this.ports.clock.now(),
+      heldBackMs: 0,
       refusals: 0,
       way: 'by itself',
       waitsFor: undefined,
@@ -449,6 +458,7 @@ export class NodeDrain {
       this.ports.report.warn('pod comes back to the node', this.factsOf(task));
       return;
     }
+    if (this.lists > 0) task.heldBackMs = this.comebackMs(task, moment);
     this.listen(task);
   }
 
@@ -458,6 +468,31 @@ export class NodeDrain {
     if (this.lateControllers.has(controller)) return true;
     this.lateControllers.add(controller);
     return false;
+  }
+
+  /**
+   * How long a pod that came after the first list is let be. Bound by name, pods come whatever the
+   * taint, each as soon as the one before has gone: they are evicted ever more slowly.
+   */
+  private comebackMs(task: Task, moment: number): number {
+    const { owner, namespace, name } = task.pod;
+    const key = owner?.uid ?? `${namespace}/${name}`;
+    const known = this.comebacks.get(key);
+    const times = (known?.times ?? 0) + (known?.moment === moment ? 0 : 1);
+    this.comebacks.set(key, { times, moment });
+    if (times < 2) return 0;
+    if (times === 2 && known?.moment !== moment) {
+      const facts = { ...this.factsOf(task), owner: owner?.name };
+      this.ports.report.warn('pods keep coming to the node', facts);
+    }
+    return Math.min(MIN_BACKOFF_MS * 2 ** (times - 2), MAX_COMEBACK_MS);
+  }
+
+  /** In time for a deadline all the same, which may come, or tighten, meanwhile. */
+  private heldBackUntil({ pod, addedAt, heldBackMs }: Task, plan: Plan): number {
+    const latestAt = latestSafeStart(plan, this.policy, ownGraceSeconds(pod, this.policy));
+    const shortestMs = Math.min(heldBackMs, MIN_BACKOFF_MS);
+    return Math.min(addedAt + heldBackMs, Math.max(latestAt, addedAt + shortestMs));
   }
 
   private listen(task: Task): void {
@@ -531,9 +566,10 @@ export class NodeDrain {
 
   private stepOf(task: Task, now: number): Step | undefined {
     if (this.plan === undefined) return undefined;
+    const notBefore = Math.max(task.progress.notBefore, this.heldBackUntil(task, this.plan));
     return nextStep(
       task.pod,
-      task.progress,
+      { ...task.progress, notBefore },
       this.isTurnOf(task.tier, now),
       this.plan,
       this.policy,

@@ -295,6 +295,11 @@ export const MESSAGES = {
     meaning:
       'A pod that tolerates our taint was bound to the node again; its like was evicted once, and it is not waited for.',
   },
+  'pods keep coming to the node': {
+    level: 'warn',
+    meaning:
+      'Pods of this owner are bound to the marked node again and again, by spec.nodeName most likely, which no taint keeps away: they are evicted ever more slowly, every 5 minutes at last, and in time for a deadline. Told once an owner.',
+  },
   'eviction failed': {
     level: 'error',
     meaning: 'A fault of this program while a pod was evicted; it is tried again.',

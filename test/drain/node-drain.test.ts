@@ -269,6 +269,50 @@ describe('a pod that comes to a marked node', () => {
     expect(journal().state).toBe('settled');
   });
 
+  /** One that a controller binds by name, with a new one for each that goes. */
+  function bindAgain({ cluster }: ReturnType<typeof startDrains>): void {
+    let count = 0;
+    const bind = (): void => {
+      count += 1;
+      const owner = { kind: 'ReplicaSet', name: 'bound', uid: 'bound' };
+      cluster.addPod('node-1', `bound-${count}`, { owner, endsAfterSeconds: 0 });
+    };
+    cluster.onPodEvent(({ type, pod }) => {
+      if (type === 'departed' && pod.owner?.uid === 'bound') bind();
+    });
+    bind();
+  }
+
+  test('is evicted ever more slowly where another takes its place each time', async () => {
+    const started = startDrains();
+    const { record, cluster, clock, report } = started;
+    bindAgain(started);
+    await record(rebalance());
+    await clock.advance(3_600_000);
+    const gaps = cluster.acts.map((act, i, all) => act.at - (all[i - 1]?.at ?? act.at));
+    expect(cluster.acts.length).toBeLessThan(25);
+    expect(gaps.slice(2)).toEqual(gaps.slice(2).toSorted((a, b) => a - b));
+    expect(gaps.at(-1)).toBeCloseTo(300_000, -3);
+    expect(report.told('pods keep coming to the node')).toMatchObject([
+      { node: 'node-1', namespace: 'shop', owner: 'bound' },
+    ]);
+  });
+
+  test('is evicted in time for the deadline however often others did before', async () => {
+    const started = startDrains();
+    const { record, cluster, clock } = started;
+    bindAgain(started);
+    await record(rebalance());
+    await clock.advance(3_600_000);
+    const before = cluster.acts.length;
+    await record(spot(3600));
+    await clock.advance(120_000);
+    const late = cluster.acts.slice(before).map((act) => act.at - at(3600));
+    expect(late.length).toBeGreaterThan(1);
+    expect(Math.min(...late)).toBeLessThan(86_000);
+    expect(late.length).toBeLessThan(45);
+  });
+
   test('is evicted like any other as long as it does not tolerate the taint', async () => {
     const { cluster, record, acts, journal, clock } = startDrains();
     await record(spot());

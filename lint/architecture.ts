@@ -24,8 +24,8 @@ const edges = ['aws', 'kubernetes', 'report', 'http'];
 const roots = ['options', 'clock', 'abort', 'watchdog', 'self-watch', ...core, ...stages, ...edges];
 const commands = ['doctor', 'preview', 'drill'];
 
-// The port through which all of them tell what happens.
-const report = 'report/report.ts';
+// The ports through which all of them tell what happens, and count it.
+const report = ['report/report.ts', 'report/metrics.ts'];
 const stagePackages = ['node:crypto', 'node:util'];
 
 /**
@@ -39,35 +39,39 @@ const layers: Readonly<Record<string, Layer>> = {
   plan: { imports: ['events'], types: [], packages: ['zod'] },
   intake: {
     imports: [...core, 'clock', 'watchdog'],
-    types: [report, 'drain/lifecycle-hooks.ts'],
+    types: [...report, 'drain/lifecycle-hooks.ts'],
     packages: stagePackages,
   },
   drain: {
     imports: [...core, 'clock', 'watchdog'],
-    types: [report],
+    types: report,
     packages: [...stagePackages, 'tinyqueue'],
   },
-  election: { imports: ['clock', 'watchdog'], types: [report], packages: stagePackages },
+  election: { imports: ['clock', 'watchdog'], types: report, packages: stagePackages },
   aws: {
     imports: ['abort', 'clock', 'watchdog'],
-    types: [report, ...stages, ...core],
+    types: [...report, ...stages, ...core],
     packages: ['@aws-sdk/*', '@smithy/*', 'node:*', 'zod'],
   },
   kubernetes: {
     imports: ['abort', 'clock', 'watchdog', 'plan/node.ts'],
-    types: [report, ...stages, ...core],
+    types: [...report, ...stages, ...core],
     packages: ['@kubernetes/client-node', '@kubernetes/client-node/*', 'node:*', 'undici', 'zod'],
   },
   report: {
     imports: [...core, 'clock'],
     types: stages,
-    packages: ['node:*', 'undici', 'winston', 'zod'],
+    packages: ['node:*', 'prom-client', 'undici', 'winston', 'zod'],
   },
-  http: { imports: [...core, 'clock'], types: [report, ...stages], packages: ['node:*', 'zod'] },
+  http: { imports: [...core, 'clock'], types: [...report, ...stages], packages: ['node:*', 'zod'] },
   abort: { imports: [], types: [], packages: [] },
   clock: { imports: [], types: [], packages: [] },
   watchdog: { imports: [], types: [], packages: [] },
-  'self-watch': { imports: ['watchdog'], types: ['clock', 'http/server.ts', report], packages: [] },
+  'self-watch': {
+    imports: ['watchdog'],
+    types: ['clock', 'http/server.ts', ...report],
+    packages: [],
+  },
   options: { imports: [...core, 'kubernetes/selector.ts'], types: [], packages: ['node:*', 'zod'] },
   controller: { imports: roots, types: [], packages: ['node:*'] },
   doctor: { imports: roots, types: [], packages: ['*'] },
@@ -75,10 +79,19 @@ const layers: Readonly<Record<string, Layer>> = {
   drill: { imports: roots, types: [], packages: ['*'] },
   'dry-run': {
     imports: ['plan/node.ts'],
-    types: ['controller', 'clock', report, ...stages, ...core],
+    types: ['controller', 'clock', ...report, ...stages, ...core],
     packages: [],
   },
-  run: { imports: ['controller', 'dry-run', ...roots], types: [], packages: ['node:*'] },
+  measured: {
+    imports: [],
+    types: ['controller', ...report, ...stages],
+    packages: [],
+  },
+  run: {
+    imports: ['controller', 'dry-run', 'measured', ...roots],
+    types: [],
+    packages: ['node:*'],
+  },
   // Rules are made from the same table that parsers are found in.
   infra: { imports: ['events'], types: [], packages: ['aws-cdk-lib/*', 'constructs', 'node:*'] },
   main: { imports: ['run', 'controller', ...commands, ...roots], types: [], packages: ['node:*'] },

@@ -6,6 +6,7 @@ import { policyJson, rulesJson } from '../infra/print.ts';
 import { referenceMarkdown } from '../infra/reference.ts';
 import { optionsMarkdown, parseOptions } from '../src/options.ts';
 import { MESSAGES } from '../src/report/messages.ts';
+import { METRICS, type MetricRow } from '../src/report/metrics.ts';
 import { chartFiles, withPermissions } from './chart/files.ts';
 import { howItDecidesMarkdown } from './how-it-decides.ts';
 
@@ -17,6 +18,7 @@ export function generatedDocs(): Readonly<Record<string, string>> {
   return {
     'docs/options.md': optionsMarkdown(),
     'docs/log-messages.md': messagesMarkdown(),
+    'docs/metrics.md': metricsMarkdown(),
     'docs/how-it-decides.md': howItDecidesMarkdown(defaultLeadMs()),
     'docs/aws-reference.md': referenceMarkdown(),
     'deploy/cloudformation.json': plainTemplate(),
@@ -45,6 +47,22 @@ The field \`message\` of a log line is always one of these texts, at this level;
 
 | Level | Message | Meaning |
 | --- | --- | --- |
+${rows.join('\n')}
+`;
+}
+
+function metricsMarkdown(): string {
+  const rows = Object.entries<MetricRow>(METRICS).map(([name, row]) => {
+    const labels = row.labels.map((label) => `\`${label}\``).join(', ');
+    const buckets = row.type === 'histogram' ? ` Buckets: ${row.buckets.join(', ')}.` : '';
+    return `| \`node_termination_${name}\` | ${row.type} | ${labels} | ${row.help}${buckets} |`;
+  });
+  return `# Metrics
+
+\`/metrics\` on HTTP_PORT, in the text format of Prometheus. No label names a node, a pod or a message, so the number of series has a bound. Beside these there are the usual ones of a process and of Node.js (\`process_…\`, \`nodejs_…\`).
+
+| Metric | Type | Labels | Meaning |
+| --- | --- | --- | --- |
 ${rows.join('\n')}
 `;
 }

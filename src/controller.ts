@@ -11,6 +11,8 @@ import { Intake, type IntakePolicy } from './intake/intake.ts';
 import type { NodeIndex, NodeStore } from './intake/node-store.ts';
 import type { Queue } from './intake/queue.ts';
 import { Records } from './intake/records.ts';
+import type { JournalState } from './plan/journal.ts';
+import type { Metrics } from './report/metrics.ts';
 import type { Report } from './report/report.ts';
 import type { Watchdog } from './watchdog.ts';
 
@@ -25,13 +27,24 @@ export type Ports = Readonly<{
   volumes: Volumes;
   hooks: LifecycleHooks;
   clock: Clock;
+  metrics: Metrics;
   watchdog: Watchdog;
   report: Report;
+}>;
+
+/** How much there is to do now. */
+export type Figures = Readonly<{
+  /** Of every node that bears a journal. */
+  states: readonly JournalState[];
+  inHand: number;
+  parked: number;
+  evictionLimit: number;
 }>;
 
 export type Controller = Readonly<{
   /** Why the queue does not answer; undefined: it does. */
   queueFailure: () => string | undefined;
+  figures: () => Figures;
   stop: () => Promise<void>;
 }>;
 
@@ -79,6 +92,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
 
   return {
     queueFailure: () => intake.queueFailure,
+    figures: () => figuresOf(records, intake, drains),
     async stop() {
       unsubscribe();
       breaker.stop();
@@ -86,5 +100,14 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
       lifeWatch.stop();
       await Promise.all([intake.stop(), drains.stop()]);
     },
+  };
+}
+
+function figuresOf(records: Records, intake: Intake, drains: Drains): Figures {
+  return {
+    states: records.states(),
+    inHand: intake.inHand,
+    parked: intake.parked,
+    evictionLimit: drains.evictionLimit,
   };
 }

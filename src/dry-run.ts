@@ -38,6 +38,7 @@ export function withoutEffect(ports: Ports): Ports {
       },
     },
     clock: ports.clock,
+    metrics: ports.metrics,
     watchdog: ports.watchdog,
     report,
   };

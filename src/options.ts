@@ -323,7 +323,8 @@ const TABLE = {
   httpPort: {
     ...wholeNumber(0, 65_535),
     otherwise: { text: '8080' },
-    description: 'The port of /healthz and /readyz. 0 takes any free port, which the log names.',
+    description:
+      'The port of /healthz, /readyz and /metrics. 0 takes any free port, which the log names.',
   },
   podNamespace: {
     ...text('the name of a namespace', parseDnsName, `^${DNS_NAME_PATTERN}$`),

@@ -17,9 +17,12 @@ import { createLeaseStore } from './kubernetes/leases.ts';
 import { createNodeIndex, createNodeStore } from './kubernetes/nodes.ts';
 import { createPods } from './kubernetes/pods.ts';
 import { createVolumes } from './kubernetes/volumes.ts';
+import { measuredPorts } from './measured.ts';
 import { regionOfQueue, type Options } from './options.ts';
 import { isHookOfOurs } from './plan/hooks.ts';
+import { JOURNAL_STATES } from './plan/journal.ts';
 import { createLog, type Log } from './report/log.ts';
+import { createMetrics, type Readings } from './report/prometheus.ts';
 import { SelfWatch } from './self-watch.ts';
 
 /** Then what is still under way is given up, so that the process ends within 5 s. */
@@ -88,22 +91,25 @@ async function start(
   const watchdog = new SelfWatch(steadyClock, log);
   watchdog.start();
   release.defer(() => watchdog.stop());
+  const running: Running = {};
+  const metrics = createMetrics(readingsOf(running, version));
   const connectToApiServer = (): Connection =>
     connect({
       kubeconfigPath: options.kubeconfig,
       userAgent: `node-termination-controller/${version}`,
       clock,
+      metrics,
       watchdog,
       report: log,
     });
   const connection = connectToApiServer();
   release.defer(() => connection.close());
 
-  const running: Running = {};
   const http = await startHttpServer({
     port: options.httpPort,
     health: () => watchdog.checks(),
     readiness: () => readiness(running, stop),
+    metrics,
     report: log,
   });
   release.defer(() => http.close());
@@ -131,7 +137,7 @@ async function start(
   const begin = (): Term => {
     const { controller, term } = beginTerm(
       options,
-      { nodes, departed, clock, watchdog, report: log },
+      { nodes, departed, clock, metrics, watchdog, report: log },
       connectToApiServer(),
     );
     running.controller = controller;
@@ -180,18 +186,19 @@ type Running = { nodes?: NodeIndex; election?: Election; controller?: Controller
 /** All that writes, on connections of its own: they can be cut as a whole, and nothing else with them. */
 function beginTerm(
   options: Options,
-  lasting: Pick<Ports, 'nodes' | 'departed' | 'clock' | 'watchdog' | 'report'>,
+  lasting: Pick<Ports, 'nodes' | 'departed' | 'clock' | 'metrics' | 'watchdog' | 'report'>,
   connection: Connection,
 ): { controller: Controller; term: Term } {
-  const { watchdog, report } = lasting;
+  const { metrics, watchdog, report } = lasting;
   const queue = createQueue({
     queueUrl: options.queueUrl,
     region: regionOfQueue(options.queueUrl) ?? options.awsRegion,
     clock,
+    metrics,
     watchdog,
   });
-  const hooks = createLifecycleHooks({ region: options.awsRegion, clock, watchdog });
-  const ports = {
+  const hooks = createLifecycleHooks({ region: options.awsRegion, clock, metrics, watchdog });
+  const ports = measuredPorts({
     ...lasting,
     queue,
     store: createNodeStore({
@@ -202,7 +209,7 @@ function beginTerm(
     pods: createPods({ connection, clock, watchdog, report }),
     volumes: createVolumes({ connection, clock }),
     hooks,
-  };
+  });
   const controller = startController(
     options.dryRun ? withoutEffect(ports) : ports,
     policyOf(options),
@@ -238,6 +245,28 @@ function readiness({ nodes, election, controller }: Running, stop: AbortSignal):
       ...(failure !== undefined && { detail: failure }),
     },
   ];
+}
+
+function readingsOf(running: Running, version: string): Readings {
+  const isLeading = (): boolean => running.election?.isLeading ?? running.controller !== undefined;
+  const figures = () => (isLeading() ? running.controller?.figures() : undefined);
+  const single = (value: number | undefined) =>
+    value === undefined ? [] : [{ labels: {}, value }];
+  return {
+    messages_in_hand: () => single(figures()?.inHand),
+    messages_parked: () => single(figures()?.parked),
+    eviction_concurrency_limit: () => single(figures()?.evictionLimit),
+    nodes() {
+      const states = figures()?.states;
+      if (states === undefined) return [];
+      return JOURNAL_STATES.map((state) => ({
+        labels: { state },
+        value: states.filter((found) => found === state).length,
+      }));
+    },
+    leader: () => single(isLeading() ? 1 : 0),
+    build_info: () => [{ labels: { version, node_version: process.version }, value: 1 }],
+  };
 }
 
 function leaseCheck({ isLeading, standsBehind }: Election): Check {

@@ -8,9 +8,10 @@ import {
 import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
+import type { Metrics } from '../report/metrics.ts';
 import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { failureOf } from './errors.ts';
-import { bounded, clientDefaults, Slots } from './requests.ts';
+import { bounded, clientDefaults, measured, Slots } from './requests.ts';
 
 export interface OpenLifecycleHooks extends LifecycleHooks {
   /** Cuts what is under way. */
@@ -20,6 +21,7 @@ export interface OpenLifecycleHooks extends LifecycleHooks {
 type LifecycleHooksOptions = Readonly<{
   region: string;
   clock: Clock;
+  metrics?: Metrics;
   watchdog?: Watchdog;
   /** Groups whose hooks are remembered. */
   mostGroups?: number;
@@ -56,13 +58,21 @@ const MOST_MISSED = 100;
 class AutoScalingHooks implements OpenLifecycleHooks {
   private readonly client: AutoScalingClient;
   private readonly clock: Clock;
+  private readonly metrics: Metrics | undefined;
   private readonly mostGroups: number;
   private readonly slots: Slots;
   private readonly known = new Map<string, Known>();
   private readonly lookUps = new Map<string, Promise<Group>>();
   private readonly closing = new AbortController();
 
-  constructor({ region, clock, watchdog = UNWATCHED, mostGroups = 1000 }: LifecycleHooksOptions) {
+  constructor({
+    region,
+    clock,
+    metrics,
+    watchdog = UNWATCHED,
+    mostGroups = 1000,
+  }: LifecycleHooksOptions) {
+    this.metrics = metrics;
     this.slots = new Slots(MOST_UNDER_WAY, clock, watchdog, 'Auto Scaling requests');
     this.client = new AutoScalingClient(clientDefaults(region));
     this.clock = clock;
@@ -74,12 +84,16 @@ class AutoScalingHooks implements OpenLifecycleHooks {
       ...namesOf(action),
       LifecycleActionResult: 'CONTINUE',
     });
-    return this.act(signal, (abortSignal) => this.client.send(command, { abortSignal }));
+    return this.act('CompleteLifecycleAction', signal, (abortSignal) =>
+      this.client.send(command, { abortSignal }),
+    );
   }
 
   heartbeat(action: HookAction, signal: AbortSignal): Promise<HookAnswer> {
     const command = new RecordLifecycleActionHeartbeatCommand(namesOf(action));
-    return this.act(signal, (abortSignal) => this.client.send(command, { abortSignal }));
+    return this.act('RecordLifecycleActionHeartbeat', signal, (abortSignal) =>
+      this.client.send(command, { abortSignal }),
+    );
   }
 
   replace(instanceId: string, signal: AbortSignal): Promise<HookAnswer> {
@@ -87,7 +101,9 @@ class AutoScalingHooks implements OpenLifecycleHooks {
       InstanceId: instanceId,
       ShouldDecrementDesiredCapacity: false,
     });
-    return this.act(signal, (abortSignal) => this.client.send(command, { abortSignal }));
+    return this.act('TerminateInstanceInAutoScalingGroup', signal, (abortSignal) =>
+      this.client.send(command, { abortSignal }),
+    );
   }
 
   async describe(name: string, hookName: string, signal: AbortSignal): Promise<Description> {
@@ -114,12 +130,13 @@ class AutoScalingHooks implements OpenLifecycleHooks {
   }
 
   private async act(
+    operation: string,
     signal: AbortSignal,
     send: (signal: AbortSignal) => Promise<unknown>,
   ): Promise<HookAnswer> {
     signal.throwIfAborted();
     try {
-      await this.send([signal], send);
+      await this.send(operation, [signal], send);
       return { outcome: 'accepted' };
     } catch (error) {
       signal.throwIfAborted();
@@ -162,7 +179,7 @@ class AutoScalingHooks implements OpenLifecycleHooks {
     const command = new DescribeLifecycleHooksCommand({ AutoScalingGroupName: name });
     let group: Group;
     try {
-      const { LifecycleHooks = [] } = await this.send([], (abortSignal) =>
+      const { LifecycleHooks = [] } = await this.send('DescribeLifecycleHooks', [], (abortSignal) =>
         this.client.send(command, { abortSignal }),
       );
       const hooks = LifecycleHooks.map(
@@ -194,11 +211,16 @@ class AutoScalingHooks implements OpenLifecycleHooks {
   }
 
   private send<Answer>(
+    operation: string,
     signals: readonly AbortSignal[],
     send: (signal: AbortSignal) => Promise<Answer>,
   ): Promise<Answer> {
     const all = [this.closing.signal, ...signals];
-    return this.slots.run(all, () => bounded(this.clock, REQUEST_LIMIT_MS, all, send));
+    return this.slots.run(all, () =>
+      measured(this.metrics, 'autoscaling', operation, () =>
+        bounded(this.clock, REQUEST_LIMIT_MS, all, send),
+      ),
+    );
   }
 }
 

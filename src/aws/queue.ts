@@ -11,10 +11,11 @@ import { z } from 'zod';
 import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Message, Queue } from '../intake/queue.ts';
+import type { Metrics } from '../report/metrics.ts';
 import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { Batches, type Verdicts } from './batches.ts';
 import { entryFailureOf, failureOf, type Failure } from './errors.ts';
-import { bounded, clientDefaults } from './requests.ts';
+import { bounded, clientDefaults, measured } from './requests.ts';
 
 export interface OpenQueue extends Queue {
   /** Sends what waits to be sent, gives up what has no answer within the limit, and ends polls. */
@@ -26,6 +27,7 @@ type QueueOptions = Readonly<{
   /** The queue's: requests are signed for it. */
   region: string;
   clock: Clock;
+  metrics?: Metrics;
   watchdog?: Watchdog;
 }>;
 
@@ -46,6 +48,7 @@ const RECENTLY_MS = 2000;
 class SqsQueue implements OpenQueue {
   private readonly queueUrl: string;
   private readonly clock: Clock;
+  private readonly metrics: Metrics | undefined;
   private readonly client: SQSClient;
   private readonly deletions: Batches<Message>;
   private readonly visibilityChanges: Batches<VisibilityChange>;
@@ -56,9 +59,10 @@ class SqsQueue implements OpenQueue {
   private gaveBackAt = -Infinity;
   private readonly closing = new AbortController();
 
-  constructor({ queueUrl, region, clock, watchdog = UNWATCHED }: QueueOptions) {
+  constructor({ queueUrl, region, clock, metrics, watchdog = UNWATCHED }: QueueOptions) {
     this.queueUrl = queueUrl;
     this.clock = clock;
+    this.metrics = metrics;
     this.client = new SQSClient({
       ...clientDefaults(region),
       ...endpointOf(queueUrl, region, process.env),
@@ -125,8 +129,11 @@ class SqsQueue implements OpenQueue {
       AttributeNames: ['RedrivePolicy'],
     });
     try {
-      const { Attributes } = await this.send([signal], REQUEST_LIMIT_MS, (abortSignal) =>
-        this.client.send(command, { abortSignal }),
+      const { Attributes } = await this.send(
+        'GetQueueAttributes',
+        [signal],
+        REQUEST_LIMIT_MS,
+        (abortSignal) => this.client.send(command, { abortSignal }),
       );
       const policy = Attributes?.RedrivePolicy;
       return policy === undefined ? undefined : redrivePolicy.parse(policy).maxReceiveCount;
@@ -161,7 +168,7 @@ class SqsQueue implements OpenQueue {
       ],
     });
     const limitMs = request.waitSeconds * 1000 + REQUEST_LIMIT_MS;
-    const { Messages = [] } = await this.send([], limitMs, (abortSignal) =>
+    const { Messages = [] } = await this.send('ReceiveMessage', [], limitMs, (abortSignal) =>
       this.client.send(command, { abortSignal }),
     );
     return Messages.map((raw) => toMessage(raw, this.clock.now()));
@@ -196,7 +203,7 @@ class SqsQueue implements OpenQueue {
         ReceiptHandle: receiptHandle,
       })),
     });
-    return this.verdicts(messages.length, signal, (abortSignal) =>
+    return this.verdicts('DeleteMessageBatch', messages.length, signal, (abortSignal) =>
       this.client.send(command, { abortSignal }),
     );
   }
@@ -213,19 +220,25 @@ class SqsQueue implements OpenQueue {
         VisibilityTimeout: seconds,
       })),
     });
-    return this.verdicts(changes.length, signal, (abortSignal) =>
+    return this.verdicts('ChangeMessageVisibilityBatch', changes.length, signal, (abortSignal) =>
       this.client.send(command, { abortSignal }),
     );
   }
 
   /** Of both kinds of batch, whose answers have one shape. */
   private async verdicts(
+    operation: string,
     count: number,
     signal: AbortSignal,
     send: (signal: AbortSignal) => Promise<BatchAnswer>,
   ): Promise<Verdicts> {
     try {
-      const { Successful = [], Failed = [] } = await this.send([signal], REQUEST_LIMIT_MS, send);
+      const { Successful = [], Failed = [] } = await this.send(
+        operation,
+        [signal],
+        REQUEST_LIMIT_MS,
+        send,
+      );
       const byId = new Map<string | undefined, Verdicts[number]>();
       for (const { Id } of Successful) byId.set(Id, true);
       for (const { Id, Code, SenderFault, Message: told } of Failed) {
@@ -239,11 +252,14 @@ class SqsQueue implements OpenQueue {
   }
 
   private send<Answer>(
+    operation: string,
     signals: readonly AbortSignal[],
     limitMs: number,
     send: (signal: AbortSignal) => Promise<Answer>,
   ): Promise<Answer> {
-    return bounded(this.clock, limitMs, [this.closing.signal, ...signals], send);
+    return measured(this.metrics, 'sqs', operation, () =>
+      bounded(this.clock, limitMs, [this.closing.signal, ...signals], send),
+    );
   }
 }
 

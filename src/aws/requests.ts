@@ -1,6 +1,8 @@
 import { unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
+import type { Metrics } from '../report/metrics.ts';
 import { Turns, type Watchdog, type Stage } from '../watchdog.ts';
+import { failureOf } from './errors.ts';
 
 /** Why a request was given up. */
 class NoAnswerError extends Error {
@@ -34,6 +36,28 @@ export async function bounded<T>(
   } finally {
     limit.cancel();
     for (const { signal, listener } of listening) signal.removeEventListener('abort', listener);
+  }
+}
+
+/** Counts and times one request. `operation`: as the API of the service names it. */
+export async function measured<T>(
+  metrics: Metrics | undefined,
+  api: 'sqs' | 'autoscaling',
+  operation: string,
+  send: () => Promise<T>,
+): Promise<T> {
+  const startedAt = performance.now();
+  let code = '200';
+  try {
+    return await send();
+  } catch (error) {
+    const failure = failureOf(error);
+    code = failure.code === 'TimeoutError' ? 'none' : failure.code;
+    throw error;
+  } finally {
+    const seconds = (performance.now() - startedAt) / 1000;
+    metrics?.count('requests_total', { api, operation, code });
+    metrics?.observe('request_duration_seconds', { api, operation }, seconds);
   }
 }
 

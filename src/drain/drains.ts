@@ -72,6 +72,11 @@ export class Drains {
     this.run(nodeName, drain);
   }
 
+  /** How many evictions may be under way now, of all drains together. */
+  get evictionLimit(): number {
+    return this.ports.queue.concurrencyLimit;
+  }
+
   /** Something about the Node changed that a drain may wait for. */
   wake(nodeName: string): void {
     this.drains.get(nodeName)?.wake();

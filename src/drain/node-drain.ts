@@ -17,6 +17,8 @@ import {
   type Tier,
 } from '../plan/pods.ts';
 import { callsForReplacement, type Policy } from '../plan/policy.ts';
+import type { InterruptionKind } from '../plan/rows.ts';
+import type { Metrics } from '../report/metrics.ts';
 import type { Report } from '../report/report.ts';
 import type { WatchedStep, Watchdog } from '../watchdog.ts';
 import type { Departures } from './departures.ts';
@@ -51,6 +53,7 @@ export type DrainPorts = Readonly<{
   queue: EvictionQueue;
   departures: Departures;
   clock: Clock;
+  metrics: Metrics;
   watchdog: Watchdog;
   report: Report;
 }>;
@@ -519,6 +522,7 @@ export class NodeDrain {
 
   private strikeOut(task: Task, moment: number): void {
     task.state = 'gone';
+    this.ports.metrics.count('pods_total', { way: task.way });
     this.progressAt = this.ports.clock.now();
     task.goneMoment = moment;
     this.ports.departures.unregister(task.pod.uid);
@@ -769,6 +773,11 @@ export class NodeDrain {
 
   // ── the end of the window ───────────────────────────────────────────────────────────────────
 
+  /** Of the plan that rules, for people and metrics. */
+  private get rulingKind(): InterruptionKind | 'none' {
+    return this.plan?.kind ?? 'none';
+  }
+
   private windowEnd(): number {
     return this.plan?.deadlineAt ?? Infinity;
   }
@@ -795,7 +804,10 @@ export class NodeDrain {
     const standing = this.standing();
     if (this.lateTold || standing.length === 0) return;
     this.lateTold = true;
-    this.ports.report.error('not all pods left in time', {
+    const { metrics, report } = this.ports;
+    metrics.count('drains_total', { kind: this.rulingKind, outcome: 'late' });
+    metrics.count('pods_total', { way: 'left behind' }, standing.length);
+    report.error('not all pods left in time', {
       node: this.nodeName,
       kind: this.plan?.kind,
       podsLeft: standing.length,
@@ -1042,8 +1054,14 @@ export class NodeDrain {
   private tellEnd(
     message: 'drained' | 'not drained by policy' | 'node gone' | 'machine off',
   ): void {
-    const { clock, report } = this.ports;
+    const { clock, metrics, report } = this.ports;
+    const now = clock.now();
     const deadlineAt = this.plan?.deadlineAt;
+    metrics.count('drains_total', { kind: this.rulingKind, outcome: message });
+    if (message === 'drained' && deadlineAt !== undefined) {
+      const seconds = (deadlineAt - now) / 1000;
+      metrics.observe('deadline_spare_seconds', { kind: this.rulingKind }, seconds);
+    }
     const ways: Record<string, number> = {};
     for (const { state, way } of this.tasks.values()) {
       if (state === 'gone') ways[way] = (ways[way] ?? 0) + 1;
@@ -1054,9 +1072,9 @@ export class NodeDrain {
       kind: this.plan?.kind,
       action: this.plan?.action,
       ...(deadlineAt !== undefined && {
-        secondsToSpare: Math.round((deadlineAt - clock.now()) / 100) / 10,
+        secondsToSpare: Math.round((deadlineAt - now) / 100) / 10,
       }),
-      secondsTaken: Math.round((clock.now() - this.startedAt) / 100) / 10,
+      secondsTaken: Math.round((now - this.startedAt) / 100) / 10,
       evicted: ways['evicted'] ?? 0,
       deletedPastBudget: ways['deleted past its budget'] ?? 0,
       leftByThemselves: ways['by itself'] ?? 0,

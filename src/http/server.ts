@@ -16,8 +16,13 @@ type HttpServerOptions = Readonly<{
   health: () => readonly Check[];
   /** Of /readyz: whether it does its job. */
   readiness: () => readonly Check[];
+  /** Of /metrics. */
+  metrics: Readonly<{ contentType: string; text: () => Promise<string> }>;
   report: Report;
 }>;
+
+type Page = Readonly<{ status: number; contentType: string; text: string }>;
+type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
 
 const SLOWEST_REQUEST_MS = 5000;
 const MOST_CONNECTIONS = 256;
@@ -25,9 +30,15 @@ const LARGEST_HEADER_BYTES = 8192;
 
 /** Read-only answers about this process. Rejects if the port cannot be had. */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const pages: Readonly<Record<string, () => readonly Check[]>> = {
-    '/healthz': options.health,
-    '/readyz': options.readiness,
+  const { health, readiness, metrics, report } = options;
+  const pages: Pages = {
+    '/healthz': () => checksPage(health()),
+    '/readyz': () => checksPage(readiness()),
+    '/metrics': async () => ({
+      status: 200,
+      contentType: metrics.contentType,
+      text: await metrics.text(),
+    }),
   };
   const server = createServer(
     {
@@ -37,12 +48,17 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       connectionsCheckingInterval: 1000,
       maxHeaderSize: LARGEST_HEADER_BYTES,
     },
-    (request, response) => answer(request, response, pages),
+    (request, response) => {
+      answer(request, response, pages).catch((error: unknown) => {
+        report.warn('http server failed', { error });
+        response.destroy();
+      });
+    },
   );
   server.maxConnections = MOST_CONNECTIONS;
   const port = await listen(server, options.port);
   // A connection that cannot be taken (no file descriptors are left, say) is no reason to end.
-  server.on('error', (error) => options.report.warn('http server failed', { error }));
+  server.on('error', (error) => report.warn('http server failed', { error }));
   return {
     port,
     close: () =>
@@ -54,36 +70,41 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
 }
 
-function answer(
+async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  pages: Readonly<Record<string, () => readonly Check[]>>,
-): void {
+  pages: Pages,
+): Promise<void> {
   const path = request.url?.split('?')[0] ?? '';
   const page = Object.hasOwn(pages, path) ? pages[path] : undefined;
   if (page === undefined) {
-    send(request, response, 404, { error: 'not found' });
+    send(request, response, json(404, { error: 'not found' }));
     return;
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
-    send(request, response, 405, { error: 'method not allowed' });
+    send(request, response, json(405, { error: 'method not allowed' }));
     return;
   }
-  const checks = page();
+  send(request, response, await page());
+}
+
+function checksPage(checks: readonly Check[]): Page {
   const ok = checks.every((check) => check.ok);
-  send(request, response, ok ? 200 : 503, { ok, checks });
+  return json(ok ? 200 : 503, { ok, checks });
+}
+
+function json(status: number, body: object): Page {
+  return { status, contentType: 'application/json', text: `${JSON.stringify(body)}\n` };
 }
 
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  status: number,
-  body: object,
+  { status, contentType, text }: Page,
 ): void {
-  const text = `${JSON.stringify(body)}\n`;
   response.writeHead(status, {
-    'content-type': 'application/json',
+    'content-type': contentType,
     'content-length': Buffer.byteLength(text),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',

@@ -3,6 +3,7 @@ import type { HookAction, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts';
 import { parse } from '../events/parse.ts';
 import type { NodeEvent } from '../plan/interruption.ts';
+import type { Metrics } from '../report/metrics.ts';
 import type { Report } from '../report/report.ts';
 import type { Watchdog } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
@@ -31,6 +32,7 @@ export type IntakePorts = Readonly<{
   store: NodeStore;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;
+  metrics: Metrics;
   watchdog: Watchdog;
   report: Report;
 }>;
@@ -89,6 +91,15 @@ export class Intake {
       () => this.room(),
       (messages) => this.accept(messages),
     );
+  }
+
+  /** Messages received and not settled. */
+  get inHand(): number {
+    return this.hand.size;
+  }
+
+  get parked(): number {
+    return this.park.size;
   }
 
   /** Why the queue does not answer, or that it has not yet; undefined: it does. */
@@ -169,7 +180,7 @@ export class Intake {
         this.settle(message, await this.judgeAll(message, parsed.events));
         return;
       case 'not-ours':
-        this.count(parsed.reason);
+        this.count('none', parsed.reason);
         this.ports.report.debug('not ours', {
           messageId: message.id,
           reason: parsed.reason,
@@ -201,7 +212,9 @@ export class Intake {
         }),
       ),
     );
-    for (const verdict of verdicts) if (verdict.end === 'over') this.count(verdict.outcome);
+    for (const [at, verdict] of verdicts.entries()) {
+      if (verdict.end === 'over') this.count(events[at]?.kind ?? 'none', verdict.outcome);
+    }
     if (verdicts.some(({ end }) => end === 'unreachable')) return { end: 'hide', seconds: 0 };
     const delays = verdicts.flatMap((verdict) =>
       verdict.end === 'later' ? [verdict.seconds] : [],
@@ -219,7 +232,7 @@ export class Intake {
 
   private judgeMalformed(message: Message, reason: string): Settlement {
     const facts = { messageId: message.id, reason, receives: message.receiveCount };
-    this.count('malformed');
+    this.count('none', 'malformed');
     if (this.redrive === 'none' && message.receiveCount >= MAX_MALFORMED_RECEIVES) {
       this.ports.report.error('malformed message deleted', { ...facts, body: message.body });
       return { end: 'delete' };
@@ -316,7 +329,7 @@ export class Intake {
     this.track(
       this.completeUnknownHooks(message, events).then((settlement) => {
         if (settlement.end === 'delete') {
-          this.count('not-in-this-cluster');
+          for (const { kind } of events) this.count(kind, 'not-in-this-cluster');
           this.ports.report.debug('not in this cluster', {
             messageId: message.id,
             subjects: events.map(subjectOf),
@@ -376,7 +389,8 @@ export class Intake {
   }
 
   /** Told as a sum now and then: in a shared account most messages are others'. */
-  private count(outcome: string): void {
+  private count(kind: Event['kind'] | 'none', outcome: string): void {
+    this.ports.metrics.count('messages_total', { kind, outcome });
     this.tally.set(outcome, (this.tally.get(outcome) ?? 0) + 1);
     this.tallyTimer ??= this.ports.clock.after(TALLY_MS, () => {
       this.tallyTimer = undefined;

@@ -12,6 +12,7 @@ import type { NodeView } from '../plan/node.ts';
 import { REBALANCE_LASTS_MS } from '../plan/over.ts';
 import { isLeftToOwner } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
+import type { Metrics } from '../report/metrics.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, watched, type Watchdog } from '../watchdog.ts';
 import type { DepartedNodes } from './departed-nodes.ts';
@@ -66,6 +67,7 @@ type JudgePorts = Readonly<{
   store: Pick<NodeStore, 'kubeletRenewed'>;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;
+  metrics: Metrics;
   watchdog?: Watchdog;
   report: Report;
 }>;
@@ -300,11 +302,12 @@ export class Judge {
     node: NodeView,
     signal: AbortSignal,
   ): Promise<EventVerdict> {
-    const { clock, report } = this.ports;
+    const { clock, metrics, report } = this.ports;
     const startedAt = clock.now();
     const kind = kindOf(event);
     const facts = { node: node.name, ...factsOf(event), kind };
     const onlyEnds = roleOf(event).role === 'ends';
+    metrics.observe('receipt_delay_seconds', { kind }, (startedAt - event.time) / 1000);
     if (!onlyEnds) {
       report.info('interruption received', {
         ...facts,
@@ -319,16 +322,18 @@ export class Judge {
           return { end: 'over', outcome: 'recorded' };
         }
         const deadlineAt = deadlineAtReceipt(event, startedAt);
+        const markedAt = clock.now();
+        metrics.observe('mark_delay_seconds', { kind }, (markedAt - startedAt) / 1000);
         report.info('marked', {
           node: node.name,
           kind,
           instance: node.instanceId,
           ...(deadlineAt !== undefined && {
             deadline: new Date(deadlineAt),
-            secondsLeft: Math.round((deadlineAt - clock.now()) / 100) / 10,
+            secondsLeft: Math.round((deadlineAt - markedAt) / 100) / 10,
           }),
           state: result.journal?.state,
-          millisecondsToMark: clock.now() - startedAt,
+          millisecondsToMark: markedAt - startedAt,
         });
         return { end: 'over', outcome: 'recorded' };
       }

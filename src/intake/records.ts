@@ -1,7 +1,13 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
 import { LoadBalancerFloor } from '../plan/floor.ts';
 import { kindOf } from '../plan/interruption.ts';
-import { isOfMachine, MAX_LIVE, readJournal, type Journal } from '../plan/journal.ts';
+import {
+  isOfMachine,
+  MAX_LIVE,
+  readJournal,
+  type Journal,
+  type JournalState,
+} from '../plan/journal.ts';
 import { markWrite, sightOf, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
 import { fold, type Change, type Verdict } from '../plan/merge.ts';
 import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.ts';
@@ -150,6 +156,11 @@ export class Records {
 
   onChange(listener: JournalListener): void {
     this.listeners.add(listener);
+  }
+
+  /** Of all nodes that bear a journal. */
+  states(): readonly JournalState[] {
+    return [...this.books.values()].flatMap(({ journal }) => (journal ? [journal.state] : []));
   }
 
   journalOf(nodeName: string): Journal | undefined {

@@ -1,5 +1,6 @@
 import { Pool, ProxyAgent, type Dispatcher } from 'undici';
 import type { Clock } from '../clock.ts';
+import type { Metrics } from '../report/metrics.ts';
 import type { Report } from '../report/report.ts';
 import { Turns, UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { createAdmission, type Admission, type Lane } from './admission.ts';
@@ -11,6 +12,7 @@ import {
   type TlsMaterial,
 } from './credentials.ts';
 import { exchange, type Exchanged, type ExchangeOptions } from './exchange.ts';
+import { operationOf } from './operation.ts';
 
 export type ApiRequest = Readonly<{
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -67,6 +69,7 @@ export type ConnectOptions = Readonly<{
   kubeconfigPath: string | undefined;
   userAgent: string;
   clock: Clock;
+  metrics?: Metrics;
   watchdog?: Watchdog;
   report: Report;
 }>;
@@ -107,6 +110,7 @@ class PooledConnection implements Connection {
   private readonly admission: Admission;
   private readonly turns: Readonly<Record<Lane, Turns>>;
   private readonly clock: Clock;
+  private readonly metrics: Metrics | undefined;
   private readonly report: Report;
   private readonly origin: string;
   private readonly pathPrefix: string;
@@ -125,6 +129,7 @@ class PooledConnection implements Connection {
     const turnsOf = (what: string) => new Turns(watchdog, 'API server requests', what);
     this.turns = { mark: turnsOf('marks'), bulk: turnsOf('all but marks') };
     this.clock = options.clock;
+    this.metrics = options.metrics;
     this.report = options.report;
     this.userAgent = options.userAgent;
     this.origin = authenticator.server.origin;
@@ -212,13 +217,25 @@ class PooledConnection implements Connection {
       ...(release && { onReleased: release }),
       ...options,
     };
+    const startedAt = performance.now();
     const exchanged = await exchange(
       request.lane === 'watch' ? pools.watches : pools.requests,
       this.dispatchOptions(request, credentials),
       exchangeOptions,
       signal,
     );
+    this.measure(request, exchanged, startedAt);
     return toAnswer(exchanged);
+  }
+
+  private measure(request: ApiRequest, exchanged: Exchanged, startedAt: number): void {
+    if (this.metrics === undefined) return;
+    const of = { api: 'kubernetes', operation: operationOf(request) };
+    const code = exchanged.kind === 'answer' ? String(exchanged.status) : 'none';
+    this.metrics.count('requests_total', { ...of, code });
+    if (request.query?.['watch'] === 'true') return;
+    const seconds = (performance.now() - startedAt) / 1000;
+    this.metrics.observe('request_duration_seconds', of, seconds);
   }
 
   private dispatchOptions(

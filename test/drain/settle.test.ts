@@ -13,6 +13,7 @@ import {
   SIGHT,
   spot,
 } from '../plan/samples.ts';
+import { FakeMetrics } from '../stand-ins/ports/metrics.ts';
 import { VirtualClock } from '../stand-ins/virtual-clock.ts';
 
 const nothing = (): undefined => undefined;
@@ -56,6 +57,7 @@ test('a drain goes on when news is folded into the very write that settles it', 
       lifeSign: unused,
       marksFirst: async () => undefined,
       clock,
+      metrics: new FakeMetrics(),
       watchdog: UNWATCHED,
       report: { debug: nothing, info: nothing, warn: nothing, error: nothing },
     },

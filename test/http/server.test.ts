@@ -6,9 +6,10 @@ import { startHttpServer, type Check } from '../../src/http/server.ts';
 import { FakeReport } from '../stand-ins/ports/report.ts';
 
 const report = new FakeReport(() => systemClock.now());
+const metrics = { contentType: 'text/plain; version=0.0.4', text: async () => 'up 1\n' };
 
 async function start(readiness: () => readonly Check[] = () => [], port = 0) {
-  const server = await startHttpServer({ port, health: () => [], readiness, report });
+  const server = await startHttpServer({ port, health: () => [], readiness, metrics, report });
   onTestFinished(() => server.close());
   return { server, url: `http://127.0.0.1:${server.port}` };
 }
@@ -88,6 +89,31 @@ describe('health over HTTP', () => {
     expect(String((await once(slow, 'data'))[0])).toContain('408 Request Timeout');
   });
 
+  test('metrics are text for Prometheus', async () => {
+    const { url } = await start();
+    const response = await fetch(`${url}/metrics`);
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toBe(metrics.contentType);
+    expect(await response.text()).toBe('up 1\n');
+  });
+
+  test('metrics that cannot be read end the connection, and are told', async () => {
+    const text = () => Promise.reject(new Error('no figures'));
+    const broken = { contentType: 'text/plain', text };
+    const server = await startHttpServer({
+      port: 0,
+      health: () => [],
+      readiness: () => [],
+      metrics: broken,
+      report,
+    });
+    onTestFinished(() => server.close());
+    await expect(fetch(`http://127.0.0.1:${server.port}/metrics`)).rejects.toThrow('fetch failed');
+    expect(report.told('http server failed').at(-1)).toMatchObject({
+      error: { message: 'no figures' },
+    });
+  });
+
   test('a port that is taken is an error', async () => {
     const { server } = await start();
     await expect(start(undefined, server.port)).rejects.toThrow(
@@ -100,6 +126,7 @@ describe('health over HTTP', () => {
       port: 0,
       health: () => [],
       readiness: () => [],
+      metrics,
       report,
     });
     const kept = await open(server.port);

@@ -123,6 +123,12 @@ describe('the process', () => {
         { name: 'queue', ok: false },
       ],
     });
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    expect(metrics).toContain('node_termination_leader 0\n');
+    expect(metrics).toMatch(
+      /^node_termination_build_info\{version=".+",node_version="v24.+"\} 1$/m,
+    );
+    expect(metrics).toMatch(/^node_termination_requests_total\{.*operation="list nodes".*\}/m);
     expect(await controller.stop({ limitMs: 5000 })).toMatchObject({ code: 0 });
     expect(controller.logged('stopping')).toMatchObject([{ reason: 'SIGTERM' }]);
     expect(controller.log.at(-1)?.fields).toMatchObject({ message: 'stopped' });

@@ -5,6 +5,7 @@ import { VirtualClock } from '../virtual-clock.ts';
 import { FakeCluster } from './cluster.ts';
 import { FakeAutoScaling, FakeLifecycleHooks } from './lifecycle-hooks.ts';
 import { Line } from './line.ts';
+import { FakeMetrics } from './metrics.ts';
 import { FakeNodeIndex, FakeNodeStore } from './nodes.ts';
 import { FakePods, FakeVolumes } from './pods.ts';
 import { FakeQueue, FakeSqs } from './queue.ts';
@@ -42,6 +43,7 @@ export class Outside {
       pods: new FakePods(line, cluster),
       volumes: new FakeVolumes(line, cluster),
       hooks: new FakeLifecycleHooks(line, this.autoScaling),
+      metrics: new FakeMetrics(),
       watchdog: selfWatch,
       report,
     } satisfies Ports & { line: Line };

@@ -161,12 +161,12 @@ const SURROUNDINGS: readonly ChartValue[] = [
   {
     path: 'resources',
     default: {
-      requests: { cpu: '50m', memory: '128Mi' },
+      requests: { cpu: '50m', memory: '160Mi' },
       limits: { memory: '512Mi' },
     },
     schema: ANY_OBJECT,
     description:
-      'As measured: 100 MB at rest, a core in a storm. No CPU limit: it would slow down the minutes that count.',
+      'As measured: docs/install.md says how. No CPU limit: it would slow down the minutes that count.',
   },
   {
     path: 'livenessProbe',

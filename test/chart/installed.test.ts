@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process';
-import { readFile, symlink, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
-import { findComponent, skipReason } from '../control-plane/binaries.ts';
+import { skipReason } from '../control-plane/binaries.ts';
 import type { KubernetesObject } from '../control-plane/objects.ts';
 import { getLease, getNode, podsOn } from '../harness/cluster.ts';
 import type { Controller, ControllerOptions } from '../harness/controller.ts';
@@ -21,13 +19,14 @@ import {
   queueUrl,
 } from '../harness/helm.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
-import { rebalance, spotNotice } from '../harness/messages.ts';
+import { rebalance, spotNotice, stateChange } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { controllerRequests } from '../harness/requests.ts';
-import { createPods, untilRunning } from '../harness/workloads.ts';
+import { createPod, createPods, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
+import { blocksOf, commandsOf, runAsTyped, sectionOf, substituted } from './documents.ts';
 
 const options: WorldOptions = { audit: true, backend: 'real' };
 const needs = worldSkipReason(options) ?? skipReason(['helm', 'kubectl']);
@@ -59,9 +58,21 @@ describe.skipIf(needs)('a controller that was installed with Helm', { meta: { ne
   /** Each test has an installation and a queue of its own. */
   async function install(): Promise<void> {
     await helm('install', release, chartFolder, '--set', `controller.queueUrl=${queueUrl}`);
+    await prepare();
+  }
+
+  /** A queue and a token for what has been installed by whatever way. */
+  async function prepare(): Promise<void> {
     kubeconfig = await kubeconfigOfAccount(world.cluster, release, release);
     installations += 1;
     queue = await world.queues.createQueue(`installation-${installations}`);
+  }
+
+  async function startInstalled(): Promise<Controller> {
+    await prepare();
+    const controller = await startPod('installed');
+    await controller.waitForLog('ready');
+    return controller;
   }
 
   async function uninstall(): Promise<void> {
@@ -270,24 +281,96 @@ describe.skipIf(needs)('a controller that was installed with Helm', { meta: { ne
     );
     expect(marked.map(({ journal }) => journal !== undefined)).toEqual([true, true, true, false]);
 
-    await runUninstallCommands(cluster.folder, cluster.adminKubeconfig);
+    const [, script = ''] = blocksOf(await sectionOf('## Uninstall'), 'sh');
+    await runAsTyped(cluster, script);
 
     for (const { name, unschedulable } of nodes) {
       expect(marksOf(await getNode(api, name))).toEqual({ ...noMarks, cordoned: unschedulable });
     }
     await removeNodes(nodes.map(({ name }) => name));
   });
+
+  it('is brought to a first interruption by the ten commands of docs/install.md', async () => {
+    const { api, kubelet, cluster } = world;
+    const [block = ''] = blocksOf(await sectionOf('## From nothing to a first interruption'), 'sh');
+    const commands = commandsOf(block);
+    const instance = instanceId();
+    await kubelet.addNode({ name: 'first', instanceId: instance });
+    const pod = { name: 'first-pod', node: 'first', behaviour: exitsSoon };
+    await untilRunning(kubelet, [await createPod(api, pod)]);
+    const outputs: string[] = [];
+    let assignments = '';
+    let controller: Controller | undefined;
+    for (const command of commands) {
+      const typed = substituted(command).replace('i-0123456789abcdef0', instance);
+      if (/^\w+=/.test(typed)) {
+        assignments += `${typed}\n`;
+        continue;
+      }
+      outputs.push(await runAsTyped(cluster, `${assignments}${typed}`));
+      if (typed.startsWith('helm install')) controller = await startInstalled();
+      if (command.startsWith('aws ')) {
+        const message = stateChange({ instanceId: instance, state: 'shutting-down' });
+        await untilDeleted(queue, [await queue.send(message)]);
+        await untilSettled(api, 'first');
+      }
+    }
+    const story = ['interruption received', 'marked', 'draining', 'drained'].map(
+      (text) => controller?.logged(text).length,
+    );
+    await uninstall();
+    await removeNodes(['first']);
+
+    expect(commands).toHaveLength(10);
+    expect(outputs.join('\n')).toMatch(new RegExp(`^first +aws:///.*${instance}$`, 'm'));
+    expect(outputs.at(-2)).toMatch(/^first .* state-change$/m);
+    expect(story).toEqual([1, 1, 1, 1]);
+  });
+
+  it('is installed as docs/install.md says for IRSA, and as plain manifests', async () => {
+    const { cluster } = world;
+    const [irsa = ''] = blocksOf(await sectionOf('### Credentials'), 'sh');
+    await runAsTyped(cluster, substituted(irsa));
+    const account = await world.api.get(`/api/v1/namespaces/${release}/serviceaccounts/${release}`);
+    await uninstall();
+    const [plain = ''] = blocksOf(await sectionOf('## Plain manifests'), 'sh');
+    const elsewhere = plain
+      .replaceAll('--namespace node-termination-controller', '--namespace plain')
+      .replace('create namespace node-termination-controller', 'create namespace plain');
+    await runAsTyped(cluster, substituted(elsewhere), cluster.folder);
+    const deployment = await world.api.find(
+      `/apis/apps/v1/namespaces/plain/deployments/${release}`,
+    );
+    await runAsTyped(cluster, 'kubectl delete --filename manifests.yaml', cluster.folder);
+
+    expect(account.metadata.annotations).toMatchObject({
+      'eks.amazonaws.com/role-arn': 'arn:aws:iam::123456789012:role/node-termination-controller',
+    });
+    expect(deployment).toBeDefined();
+  });
+
+  it.each(['## Argo CD', '## Flux'])('takes the values of the example: %s', async (heading) => {
+    const [block = ''] = blocksOf(await sectionOf(heading), 'yaml');
+    const documents = parseAllDocuments(block);
+    const [spec] = documents.flatMap((document) => {
+      const { kind, spec } = document.toJS() as { kind: string; spec: GitOpsSpec };
+      return ['Application', 'HelmRelease'].includes(kind) ? [spec] : [];
+    });
+    const values = spec?.values ?? spec?.source?.helm.valuesObject;
+    const file = join(world.cluster.folder, 'gitops.json');
+    await writeFile(file, JSON.stringify(values));
+    expect(documents.flatMap(({ errors }) => errors)).toEqual([]);
+    expect(values).toHaveProperty('controller.queueUrl');
+    expect(await helm('template', release, chartFolder, '--values', file)).toContain('kind: Lease');
+    const version = spec?.source?.targetRevision ?? /tag: (\S+)/.exec(block)?.[1];
+    expect(version).toBe(packageJson.version);
+  });
 });
 
-/** What docs/install.md says on clearing marks, word for word. */
-async function runUninstallCommands(folder: string, kubeconfig: string): Promise<void> {
-  const document = await readFile(join(root, 'docs/install.md'), 'utf8');
-  const [, section = ''] = document.split(/^## Uninstall$/m);
-  const [, script = ''] = /```sh\n(kubectl get nodes[^`]*)```/.exec(section) ?? [];
-  expect(script).not.toBe('');
-  await symlink(findComponent('kubectl') ?? '', join(folder, 'kubectl'));
-  await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], {
-    env: { PATH: `${folder}:${process.env['PATH']}`, HOME: folder, KUBECONFIG: kubeconfig },
-    timeout: 60_000,
-  });
-}
+type GitOpsSpec = {
+  readonly values?: object;
+  readonly source?: {
+    readonly targetRevision: string;
+    readonly helm: { readonly valuesObject: object };
+  };
+};

@@ -71,10 +71,7 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
   }
 
   async function manifests(values: object): Promise<readonly Manifest[]> {
-    return parseAllDocuments(await render(values)).flatMap((document) => {
-      const manifest = document.toJS() as Manifest | null;
-      return manifest === null ? [] : [manifest];
-    });
+    return manifestsIn(await render(values));
   }
 
   it('passes `helm lint --strict`, complete or not', async () => {
@@ -86,15 +83,21 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     }
   });
 
-  it.each(Object.entries(VALUE_SETS))('is taken by the API server: %s', async (_, values) => {
-    const { stdout, stderr } = await cluster.kubectl(
-      ['apply', '--dry-run=server', '--filename', '-'],
-      { stdin: await render(values) },
-    );
-    expect(stdout).toMatch(/^deployment\.apps\/\S+ created \(server dry run\)$/m);
-    // Of Pod Security, say.
-    expect(stderr).toBe('');
-  });
+  it.each(Object.entries(VALUE_SETS))(
+    'is taken by the API server, and the controller: %s',
+    async (_, values) => {
+      const rendered = await render(values);
+      const { stdout, stderr } = await cluster.kubectl(
+        ['apply', '--dry-run=server', '--filename', '-'],
+        { stdin: rendered },
+      );
+      expect(stdout).toMatch(/^deployment\.apps\/\S+ created \(server dry run\)$/m);
+      // Of Pod Security, say.
+      expect(stderr).toBe('');
+      const environment = environmentOf(manifestsIn(rendered));
+      expect(parseOptions([], environment)).toHaveProperty('options');
+    },
+  );
 
   it('has pods that the Pod Security Standard "restricted" admits', async () => {
     const [deployment] = (await manifests({})).filter(({ kind }) => kind === 'Deployment');
@@ -108,12 +111,8 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
 
   it('names its Lease after the release, and grants this one alone', async () => {
     const rendered = await manifests({});
-    const [deployment] = rendered.filter(({ kind }) => kind === 'Deployment');
-    const env = deployment?.spec?.template?.spec.containers[0] as unknown as {
-      env: readonly { name: string; value?: string }[];
-    };
     const name = `${release}-node-termination-controller`;
-    expect(env.env).toContainEqual({ name: 'LEASE_NAME', value: name });
+    expect(environmentOf(rendered)).toMatchObject({ LEASE_NAME: name });
     const [role] = rendered.filter(
       ({ kind, metadata }) => kind === 'Role' && metadata.namespace === namespace,
     );
@@ -149,18 +148,6 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     expect(new Set(verbs.flatMap((rule) => rule.verbs))).toEqual(new Set(['get', 'list', 'watch']));
   });
 
-  it('passes on only what the controller takes', async () => {
-    for (const values of Object.values(VALUE_SETS)) {
-      const [deployment] = (await manifests(values)).filter(({ kind }) => kind === 'Deployment');
-      const [container] = deployment?.spec?.template?.spec.containers ?? [];
-      const { env } = container as unknown as {
-        env: readonly { name: string; value?: string }[];
-      };
-      const environment = Object.fromEntries(env.map(({ name, value }) => [name, value]));
-      expect(parseOptions([], environment)).toHaveProperty('options');
-    }
-  });
-
   it.each(BAD_VALUES)('is not installed with $set: $says', async ({ set, says }) => {
     const { code, stderr } = await helm(cluster, [
       'install',
@@ -181,3 +168,20 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     },
   );
 });
+
+function manifestsIn(rendered: string): readonly Manifest[] {
+  return parseAllDocuments(rendered).flatMap((document) => {
+    const manifest = document.toJS() as Manifest | null;
+    return manifest === null ? [] : [manifest];
+  });
+}
+
+/** What the Deployment gives its container, but for what depends on the pod. */
+function environmentOf(
+  manifests: readonly Manifest[],
+): Readonly<Record<string, string | undefined>> {
+  const deployment = manifests.find(({ kind }) => kind === 'Deployment');
+  const [container] = deployment?.spec?.template?.spec.containers ?? [];
+  const { env } = container as unknown as { env: readonly { name: string; value?: string }[] };
+  return Object.fromEntries(env.map(({ name, value }) => [name, value]));
+}

@@ -1,0 +1,73 @@
+import { spawnSync } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import packageJson from '../../package.json' with { type: 'json' };
+
+const root = resolve(import.meta.dirname, '../..');
+const workflows = join(root, '.github/workflows');
+
+// Flags that share what the control plane's build has compiled.
+const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-trimpath -buildvcs=false' };
+
+function needsGo(): string | undefined {
+  if (spawnSync('go', ['version']).status === 0) return undefined;
+  const reason = 'needs Go, for actionlint';
+  if (process.env['NTC_REQUIRE_ALL'] === '1') {
+    throw new Error(`NTC_REQUIRE_ALL=1 allows no skipped test, but this one ${reason}`);
+  }
+  return reason;
+}
+
+const needs = needsGo();
+
+describe.skipIf(needs)('actionlint', { meta: { needs } }, () => {
+  it('has nothing against the workflows', async () => {
+    const files = (await readdir(workflows)).map((name) => join(workflows, name));
+    // What else is on this machine is not asked: shellcheck, pyflakes.
+    const args = ['tool', 'actionlint', '-no-color', '-shellcheck=', '-pyflakes=', ...files];
+    const { status, stdout, stderr } = spawnSync('go', args, {
+      cwd: import.meta.dirname,
+      env,
+      encoding: 'utf8',
+    });
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
+    expect(files).not.toEqual([]);
+  });
+});
+
+describe('a release', () => {
+  it('has its version from package.json alone', async () => {
+    const { version } = packageJson;
+    const chart = await readFile(join(root, 'deploy/chart/Chart.yaml'), 'utf8');
+    expect(chart).toContain(`\nversion: ${version}\nappVersion: ${version}\n`);
+  });
+
+  it('publishes where the chart and the documents look for it', async () => {
+    const values = await readFile(join(root, 'deploy/chart/values.yaml'), 'utf8');
+    const [, repository = ''] = /^ {2}repository: ghcr\.io\/(\S+)$/m.exec(values) ?? [];
+    const [owner = '', name = ''] = repository.split('/');
+    const release = await readFile(join(workflows, 'release.yaml'), 'utf8');
+    expect(release).toContain('IMAGE: ghcr.io/${{ github.repository }}\n');
+    expect(release).toContain('CHARTS: ghcr.io/${{ github.repository_owner }}/charts\n');
+    const install = await readFile(join(root, 'docs/install.md'), 'utf8');
+    expect(install).toContain(`oci://ghcr.io/${owner}/charts/${name} `);
+    expect(install).toContain(`https://github.com/${owner}/${name}.git`);
+  });
+
+  it('uses the Helm that the tests use', async () => {
+    const release = await readFile(join(workflows, 'release.yaml'), 'utf8');
+    const modules = await readFile(join(root, 'test/control-plane/go.mod'), 'utf8');
+    const [, version = ''] = /helm\.sh\/helm\/v4 (v\S+)/.exec(modules) ?? [];
+    expect(release).toContain(`version: ${version}\n`);
+  });
+
+  it('is told of in the changelog, newest first', async () => {
+    const changelog = await readFile(join(root, 'CHANGELOG.md'), 'utf8');
+    const headings = [...changelog.matchAll(/^## (.*)$/gm)].map(([, heading = '']) => heading);
+    expect(headings[0]).toMatch(/^\[(Unreleased|\d+\.\d+\.\d+)\]/);
+    for (const heading of headings.slice(1)) {
+      expect(heading).toMatch(/^\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d$/);
+    }
+  });
+});

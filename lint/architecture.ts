@@ -25,7 +25,7 @@ const roots = ['options', 'clock', 'abort', 'watchdog', 'self-watch', ...core, .
 const commands = ['doctor', 'preview', 'drill'];
 
 // The ports through which all of them tell what happens, and count it.
-const report = ['report/report.ts', 'report/metrics.ts'];
+const report = ['report/report.ts', 'report/metrics.ts', 'report/outcome.ts'];
 const stagePackages = ['node:crypto', 'node:util'];
 
 /**
@@ -78,7 +78,7 @@ const layers: Readonly<Record<string, Layer>> = {
   preview: { imports: roots, types: [], packages: ['*'] },
   drill: { imports: roots, types: [], packages: ['*'] },
   'dry-run': {
-    imports: ['plan/node.ts'],
+    imports: ['plan/node.ts', 'report/outcome.ts'],
     types: ['controller', 'clock', ...report, ...stages, ...core],
     packages: [],
   },

@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
 import { plainTemplate } from '../infra/plain-template.ts';
 import { policyJson, rulesJson } from '../infra/print.ts';
 import { referenceMarkdown } from '../infra/reference.ts';
 import { optionsMarkdown, parseOptions } from '../src/options.ts';
 import { MESSAGES } from '../src/report/messages.ts';
 import { METRICS, type MetricRow } from '../src/report/metrics.ts';
+import { outcomeEventSchema } from '../src/report/outcome.ts';
 import { chartFiles, withPermissions } from './chart/files.ts';
 import { howItDecidesMarkdown } from './how-it-decides.ts';
 
@@ -19,6 +21,7 @@ export function generatedDocs(): Readonly<Record<string, string>> {
     'docs/options.md': optionsMarkdown(),
     'docs/log-messages.md': messagesMarkdown(),
     'docs/metrics.md': metricsMarkdown(),
+    'docs/outcome-event.schema.json': outcomeSchemaJson(),
     'docs/how-it-decides.md': howItDecidesMarkdown(defaultLeadMs()),
     'docs/aws-reference.md': referenceMarkdown(),
     'deploy/cloudformation.json': plainTemplate(),
@@ -49,6 +52,10 @@ The field \`message\` of a log line is always one of these texts, at this level;
 | --- | --- | --- |
 ${rows.join('\n')}
 `;
+}
+
+function outcomeSchemaJson(): string {
+  return `${JSON.stringify(z.toJSONSchema(outcomeEventSchema), undefined, 2)}\n`;
 }
 
 function metricsMarkdown(): string {

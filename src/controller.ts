@@ -13,6 +13,7 @@ import type { Queue } from './intake/queue.ts';
 import { Records } from './intake/records.ts';
 import type { JournalState } from './plan/journal.ts';
 import type { Metrics } from './report/metrics.ts';
+import type { Outcomes } from './report/outcome.ts';
 import type { Report } from './report/report.ts';
 import type { Watchdog } from './watchdog.ts';
 
@@ -26,6 +27,7 @@ export type Ports = Readonly<{
   pods: Pods;
   volumes: Volumes;
   hooks: LifecycleHooks;
+  outcomes: Outcomes;
   clock: Clock;
   metrics: Metrics;
   watchdog: Watchdog;

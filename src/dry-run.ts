@@ -5,6 +5,7 @@ import type { NodeIndex, NodeStore } from './intake/node-store.ts';
 import type { Queue } from './intake/queue.ts';
 import type { NodePatch, NodeView, Taint } from './plan/node.ts';
 import { INTERRUPTION_KEY, JOURNAL_KEY, LOAD_BALANCER_KEY } from './plan/node.ts';
+import { outcomeEvent } from './report/outcome.ts';
 import type { Report } from './report/report.ts';
 
 /**
@@ -36,6 +37,9 @@ export function withoutEffect(ports: Ports): Ports {
         report.info('would replace an instance', { instance: instanceId });
         return Promise.resolve({ outcome: 'accepted' });
       },
+    },
+    outcomes: {
+      tell: (outcome) => report.info('would send an outcome', { ...outcomeEvent(outcome) }),
     },
     clock: ports.clock,
     metrics: ports.metrics,

@@ -103,6 +103,8 @@ const DAY_SECONDS = 86_400;
 
 const REGION_PATTERN = '[a-z]+(-[a-z]+)+-[0-9]+';
 const ACCOUNT_PATTERN = '[0-9]{12}';
+const EVENT_BUS_PATTERN = `^(arn:aws[-a-z]*:events:${REGION_PATTERN}:${ACCOUNT_PATTERN}:event-bus/)?[-._A-Za-z0-9]{1,256}$`;
+const EVENT_BUS = new RegExp(EVENT_BUS_PATTERN);
 const DNS_NAME_PATTERN = '[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?';
 const LABEL_NAME_PATTERN = '[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?';
 const LABEL_KEY_PATTERN = `(${DNS_NAME_PATTERN}/)?${LABEL_NAME_PATTERN}`;
@@ -337,6 +339,16 @@ const TABLE = {
     otherwise: absent('unknown'),
     description:
       "The name of the controller's own pod, from the downward API, by which the Lease names its holder. When its own node is drained, it evicts itself last.",
+  },
+  eventBusName: {
+    ...text(
+      'the name or the ARN of an EventBridge event bus',
+      (given) => (EVENT_BUS.test(given) ? { value: given } : { fault: undefined }),
+      EVENT_BUS_PATTERN,
+    ),
+    otherwise: absent('off'),
+    description:
+      'The event bus that is told what became of each interruption, with detail-type Node Interruption Outcome.',
   },
   logLevel: {
     ...choice('debug', 'info', 'warn', 'error'),

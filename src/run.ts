@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { createEventBus } from './aws/event-bus.ts';
 import { createLifecycleHooks } from './aws/lifecycle-hooks.ts';
 import { createQueue } from './aws/queue.ts';
 import { pause, steadyClock, systemClock as clock } from './clock.ts';
@@ -22,6 +23,7 @@ import { regionOfQueue, type Options } from './options.ts';
 import { isHookOfOurs } from './plan/hooks.ts';
 import { JOURNAL_STATES } from './plan/journal.ts';
 import { createLog, type Log } from './report/log.ts';
+import { firstOnly, UNTOLD } from './report/outcome.ts';
 import { createMetrics, type Readings } from './report/prometheus.ts';
 import { SelfWatch } from './self-watch.ts';
 
@@ -198,6 +200,11 @@ function beginTerm(
     watchdog,
   });
   const hooks = createLifecycleHooks({ region: options.awsRegion, clock, metrics, watchdog });
+  const { awsRegion: region, eventBusName: name } = options;
+  const bus =
+    name === undefined
+      ? undefined
+      : createEventBus({ name, region, clock, metrics, watchdog, report });
   const ports = measuredPorts({
     ...lasting,
     queue,
@@ -209,6 +216,7 @@ function beginTerm(
     pods: createPods({ connection, clock, watchdog, report }),
     volumes: createVolumes({ connection, clock }),
     hooks,
+    outcomes: bus === undefined ? UNTOLD : firstOnly((event) => bus.put(event)),
   });
   const controller = startController(
     options.dryRun ? withoutEffect(ports) : ports,
@@ -218,14 +226,14 @@ function beginTerm(
     async end() {
       await controller.stop();
       hooks.close();
-      await queue.close(CLOSE_QUEUE_WITHIN_MS);
+      await Promise.all([queue.close(CLOSE_QUEUE_WITHIN_MS), bus?.close(CLOSE_QUEUE_WITHIN_MS)]);
       await connection.close();
     },
     async cut() {
       hooks.close();
       // What is in hand goes back to the queue, for whoever leads next.
       await Promise.all([connection.close(), controller.stop()]);
-      await queue.close(CLOSE_QUEUE_WITHIN_MS);
+      await Promise.all([queue.close(CLOSE_QUEUE_WITHIN_MS), bus?.close(CLOSE_QUEUE_WITHIN_MS)]);
     },
   };
   return { controller, term };

@@ -19,14 +19,18 @@ type Item<Entry> = {
   attempts: number;
 };
 
-/** Of the SQS API. */
+type BatchOptions = Readonly<{
+  watchdog?: Watchdog;
+  /** Of entries without an answer, pauses included. */
+  mostWaiting: number;
+  /** For how long an entry that fails for a passing reason is tried again. */
+  tryForMs: number;
+}>;
+
+/** Of the SQS API and of PutEvents alike. */
 const LARGEST_BATCH = 10;
 const LINGER_MS = 4;
 const MOST_UNDER_WAY = 8;
-/** Of entries without an answer, pauses included; far above what callers hold in hand. */
-const MOST_WAITING = 50_000;
-/** Shorter than the visibility of a message: later, its handle is hardly worth anything. */
-const TRY_FOR_MS = 15_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2000;
 
@@ -36,6 +40,8 @@ const LONGEST_PAUSE_MS = 2000;
  * goes with whatever else waits then.
  */
 export class Batches<Entry> {
+  private readonly mostWaiting: number;
+  private readonly tryForMs: number;
   private readonly what: string;
   private readonly send: Send<Entry>;
   private readonly clock: Clock;
@@ -51,17 +57,24 @@ export class Batches<Entry> {
   private readonly idle = Promise.withResolvers<void>();
   private readonly turns: Turns;
 
-  constructor(what: string, send: Send<Entry>, clock: Clock, watchdog: Watchdog = UNWATCHED) {
+  constructor(
+    what: string,
+    send: Send<Entry>,
+    clock: Clock,
+    { watchdog = UNWATCHED, mostWaiting, tryForMs }: BatchOptions,
+  ) {
+    this.mostWaiting = mostWaiting;
+    this.tryForMs = tryForMs;
     this.turns = new Turns(watchdog, 'acknowledge', what);
     this.what = what;
     this.send = send;
     this.clock = clock;
   }
 
-  /** Resolves to whether it took effect; rejects when the queue could not be asked, or refuses. */
+  /** Resolves to whether it took effect; rejects when nobody could be asked, or it was refused. */
   async add(entry: Entry): Promise<boolean> {
-    if (this.closing) throw new Error(`${this.what}: the queue is closed`);
-    if (this.unanswered >= MOST_WAITING) throw new Error(`${this.what}: too many wait`);
+    if (this.closing) throw new Error(`${this.what}: closed`);
+    if (this.unanswered >= this.mostWaiting) throw new Error(`${this.what}: too many wait`);
     const leave = this.turns.enter();
     this.unanswered++;
     try {
@@ -81,11 +94,11 @@ export class Batches<Entry> {
     this.due = true;
     this.pump();
     const limit = this.clock.after(limitMs, () => {
-      this.cut.abort(new Error('the queue is closed'));
+      this.cut.abort(new Error('closed'));
       for (const timer of this.pausing.keys()) timer.cancel();
       const left = [...this.waiting.splice(0), ...[...this.pausing.values()].flat()];
       this.pausing.clear();
-      for (const { reject } of left) reject(new Error(`${this.what}: the queue is closed`));
+      for (const { reject } of left) reject(new Error(`${this.what}: closed`));
       this.settle();
     });
     this.settle();
@@ -134,7 +147,7 @@ export class Batches<Entry> {
 
   private isWorthAnother(item: Item<Entry>, { kind }: Failure): boolean {
     const passing = kind === 'throttled' || kind === 'unavailable';
-    return passing && !this.cut.signal.aborted && this.clock.now() - item.addedAt < TRY_FOR_MS;
+    return passing && !this.cut.signal.aborted && this.clock.now() - item.addedAt < this.tryForMs;
   }
 
   private pauseThenSend(items: readonly Item<Entry>[]): void {

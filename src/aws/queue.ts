@@ -45,6 +45,9 @@ const LONGEST_VISIBILITY_SECONDS = 43_200;
 const LATE_POLL_MS = 500;
 const RECENTLY_MS = 2000;
 
+/** Far above what is held in hand; shorter than the visibility, after which a handle is worth little. */
+const OF_MESSAGES = { mostWaiting: 50_000, tryForMs: 15_000 };
+
 class SqsQueue implements OpenQueue {
   private readonly queueUrl: string;
   private readonly clock: Clock;
@@ -69,17 +72,15 @@ class SqsQueue implements OpenQueue {
       // TLS guards the bodies; the checksum would cost more than the rest of a receive.
       md5: false,
     });
-    this.deletions = new Batches(
-      'delete from the queue',
-      this.sendDeletions.bind(this),
-      clock,
+    this.deletions = new Batches('delete from the queue', this.sendDeletions.bind(this), clock, {
       watchdog,
-    );
+      ...OF_MESSAGES,
+    });
     this.visibilityChanges = new Batches(
       'change visibility in the queue',
       this.sendVisibilityChanges.bind(this),
       clock,
-      watchdog,
+      { watchdog, ...OF_MESSAGES },
     );
   }
 

@@ -42,7 +42,7 @@ export async function bounded<T>(
 /** Counts and times one request. `operation`: as the API of the service names it. */
 export async function measured<T>(
   metrics: Metrics | undefined,
-  api: 'sqs' | 'autoscaling',
+  api: 'sqs' | 'autoscaling' | 'events',
   operation: string,
   send: () => Promise<T>,
 ): Promise<T> {

@@ -19,6 +19,7 @@ import {
 import { callsForReplacement, type Policy } from '../plan/policy.ts';
 import type { InterruptionKind } from '../plan/rows.ts';
 import type { Metrics } from '../report/metrics.ts';
+import type { InterruptionOutcome, Outcomes, PodCounts } from '../report/outcome.ts';
 import type { Report } from '../report/report.ts';
 import type { WatchedStep, Watchdog } from '../watchdog.ts';
 import type { Departures } from './departures.ts';
@@ -43,6 +44,7 @@ export type DrainPorts = Readonly<{
   pods: Pods;
   volumes: Volumes;
   hooks: LifecycleHooks;
+  outcomes: Outcomes;
   journals: Journals;
   nodeOf: (nodeName: string) => NodeView | undefined;
   /** When the node's kubelet last renewed its Lease, if the node is Ready; `unknown`: no answer came. */
@@ -813,6 +815,7 @@ export class NodeDrain {
       podsLeft: standing.length,
       pods: this.describe(standing),
     });
+    this.tellOutcome('late', this.podCounts());
   }
 
   /** A machine that lives on has outlived its deadline: the drain goes on as if there were none. */
@@ -1062,10 +1065,7 @@ export class NodeDrain {
       const seconds = (deadlineAt - now) / 1000;
       metrics.observe('deadline_spare_seconds', { kind: this.rulingKind }, seconds);
     }
-    const ways: Record<string, number> = {};
-    for (const { state, way } of this.tasks.values()) {
-      if (state === 'gone') ways[way] = (ways[way] ?? 0) + 1;
-    }
+    const pods = this.podCounts();
     report.info(message, {
       node: this.nodeName,
       instance: this.journal.machine.instanceId,
@@ -1075,11 +1075,38 @@ export class NodeDrain {
         secondsToSpare: Math.round((deadlineAt - now) / 100) / 10,
       }),
       secondsTaken: Math.round((now - this.startedAt) / 100) / 10,
-      evicted: ways['evicted'] ?? 0,
-      deletedPastBudget: ways['deleted past its budget'] ?? 0,
-      leftByThemselves: ways['by itself'] ?? 0,
-      stayed: this.standing().length,
+      ...pods,
     });
+    // By policy there was nothing to bring about.
+    if (message === 'not drained by policy') return;
+    if (pods.stayed > 0) this.tellOutcome('not-possible', pods);
+    else this.tellOutcome(pods.deletedPastBudget > 0 ? 'forced' : 'drained', pods);
+  }
+
+  private podCounts(): PodCounts {
+    const ways: Record<Way, number> = { 'by itself': 0, evicted: 0, 'deleted past its budget': 0 };
+    for (const { state, way } of this.tasks.values()) if (state === 'gone') ways[way] += 1;
+    return {
+      evicted: ways.evicted,
+      deletedPastBudget: ways['deleted past its budget'],
+      leftByThemselves: ways['by itself'],
+      stayed: this.standing().length,
+    };
+  }
+
+  private tellOutcome(outcome: InterruptionOutcome['outcome'], pods: PodCounts): void {
+    const { clock, outcomes } = this.ports;
+    for (const interruption of this.journal.live) {
+      outcomes.tell({
+        node: this.nodeName,
+        instanceId: this.journal.machine.instanceId,
+        interruption,
+        outcome,
+        deadlineAt: this.plan?.deadlineAt,
+        endedAt: clock.now(),
+        pods,
+      });
+    }
   }
 
   private describe(tasks: readonly Task[]): readonly string[] {

@@ -14,6 +14,7 @@ import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.t
 import { nextOverAt } from '../plan/over.ts';
 import { isLeftToOwner, type Policy } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
+import type { Outcomes } from '../report/outcome.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
@@ -98,6 +99,7 @@ export class Records {
   private readonly policy: Policy;
   private readonly clock: Clock;
   private readonly watchdog: Watchdog;
+  private readonly outcomes: Outcomes;
   private readonly report: Report;
 
   constructor(
@@ -105,6 +107,7 @@ export class Records {
       nodes: NodeIndex;
       departed: DepartedNodes;
       store: NodeStore;
+      outcomes: Outcomes;
       clock: Clock;
       watchdog?: Watchdog;
       report: Report;
@@ -117,6 +120,7 @@ export class Records {
     this.store = ports.store;
     this.clock = ports.clock;
     this.watchdog = ports.watchdog ?? UNWATCHED;
+    this.outcomes = ports.outcomes;
     this.report = ports.report;
     this.breaker = breaker;
     this.policy = policy;
@@ -514,10 +518,21 @@ export class Records {
   ): void {
     if (before === undefined || after === undefined) return;
     const live = new Set(after.live.map(({ id }) => id));
-    for (const { id, kind } of before.live) {
+    for (const interruption of before.live) {
+      const { id, kind } = interruption;
       if (live.has(id)) continue;
       const instance = after.machine.instanceId;
       this.report.info('interruption over', { node: nodeName, instance, kind, interruption: id });
+      if (before.state === 'settled') continue;
+      this.outcomes.tell({
+        node: nodeName,
+        instanceId: instance,
+        interruption,
+        outcome: 'cancelled',
+        deadlineAt: undefined,
+        endedAt: this.clock.now(),
+        pods: undefined,
+      });
     }
     if (after.state === 'undone' && before.live.length > 0) {
       this.report.info('marks undone', { node: nodeName, instance: after.machine.instanceId });

@@ -450,6 +450,16 @@ export const MESSAGES = {
       'AFTER_VOLUNTARY_DRAIN=replace, but the permission named is missing: the drained node stays as it is, and gives up its place among the voluntary drains after 15 minutes.',
   },
 
+  'outcome not sent': {
+    level: 'warn',
+    meaning:
+      'What became of an interruption could not be put on the event bus (EVENT_BUS_NAME), for the reason given; nothing else waits for that.',
+  },
+  'would send an outcome': {
+    level: 'info',
+    meaning: 'Dry run: nothing is put on the event bus.',
+  },
+
   // The API server
   'credentials not renewed': {
     level: 'warn',

@@ -71,6 +71,12 @@ export const METRICS = {
     help: 'Completions and heartbeats of lifecycle hooks, and instances to be replaced, by result. Over: Auto Scaling knows of no such action any more.',
   },
 
+  outcomes_total: {
+    type: 'counter',
+    labels: ['outcome', 'result'],
+    help: 'Outcomes for the event bus, sent or dropped (EVENT_BUS_NAME).',
+  },
+
   // Outside
   requests_total: {
     type: 'counter',

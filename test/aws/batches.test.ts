@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { Batches, type Verdicts } from '../../src/aws/batches.ts';
 import { systemClock, type Clock } from '../../src/clock.ts';
 
+const bounds = { mostWaiting: 50_000, tryForMs: 15_000 };
+
 /** Sends only what the test lets through. */
 function gate(clock: Clock = systemClock) {
   const sent: { entries: readonly number[]; answer: (verdicts: Verdicts) => void }[] = [];
@@ -13,6 +15,7 @@ function gate(clock: Clock = systemClock) {
         signal.addEventListener('abort', () => resolve([]));
       }),
     clock,
+    bounds,
   );
   return { batches, sent };
 }
@@ -65,6 +68,7 @@ describe('batches', () => {
       'test',
       async () => [{ kind: 'throttled', code: 'Throttling', message: 'slow down' }],
       clock,
+      bounds,
     );
     await expect(batches.add(1)).rejects.toThrow('test: Throttling: slow down');
     expect(pauses.slice(0, 6)).toEqual([100, 200, 400, 800, 1600, 2000]);
@@ -80,7 +84,7 @@ describe('batches', () => {
       outcome.status === 'rejected' ? String(outcome.reason) : outcome.value,
     );
     expect(reasons.at(-1)).toBe('Error: test: too many wait');
-    expect(reasons.at(-2)).toBe('Error: test: the queue is closed');
+    expect(reasons.at(-2)).toBe('Error: test: closed');
     expect(reasons[0]).toBe('Error: test: NoVerdict: the answer does not mention the entry');
   });
 

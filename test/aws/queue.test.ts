@@ -282,7 +282,7 @@ describe('closing', () => {
       { status: 'fulfilled', value: true },
       { status: 'fulfilled', value: undefined },
     ]);
-    await expect(queue.delete(other)).rejects.toThrow('the queue is closed');
+    await expect(queue.delete(other)).rejects.toThrow('closed');
     await expect(receive(queue)).rejects.toThrow('cannot receive from the queue');
     expect(await standIn.counts()).toEqual({ visible: 1, inFlight: 0, delayed: 0 });
   });

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { Drains } from '../../src/drain/drains.ts';
 import type { Journal } from '../../src/plan/journal.ts';
 import { fold, type Change } from '../../src/plan/merge.ts';
+import { UNTOLD } from '../../src/report/outcome.ts';
 import { UNWATCHED } from '../../src/watchdog.ts';
 import {
   at,
@@ -57,6 +58,7 @@ test('a drain goes on when news is folded into the very write that settles it', 
       lifeSign: unused,
       marksFirst: async () => undefined,
       clock,
+      outcomes: UNTOLD,
       metrics: new FakeMetrics(),
       watchdog: UNWATCHED,
       report: { debug: nothing, info: nothing, warn: nothing, error: nothing },

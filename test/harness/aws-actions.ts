@@ -1,14 +1,20 @@
 import { PERMISSIONS } from '../../infra/permissions.ts';
 import type { AutoScaling } from '../stand-ins/auto-scaling.ts';
+import type { EventBridge } from '../stand-ins/event-bridge.ts';
 import type { QueueService } from '../stand-ins/queue.ts';
 
-type Services = Readonly<{ queues: QueueService; autoScaling: AutoScaling }>;
+type Services = Readonly<{
+  queues: QueueService;
+  autoScaling: AutoScaling;
+  eventBridge: EventBridge;
+}>;
 
 /** The requests that were made of the stand-ins, as IAM names them: a batch is its single action. */
-export function awsActions({ queues, autoScaling }: Services): string[] {
+export function awsActions({ queues, autoScaling, eventBridge }: Services): string[] {
   const actions = [
     ...queues.requests().map(({ action }) => `sqs:${action.replace(/Batch$/, '')}`),
     ...autoScaling.calls().map(({ action }) => `autoscaling:${action}`),
+    ...eventBridge.calls().map(({ action }) => `events:${action}`),
   ];
   return [...new Set(actions)].toSorted();
 }

@@ -10,6 +10,7 @@ import {
   type PolicyRule,
 } from '../control-plane/control-plane.ts';
 import { startAutoScaling, type AutoScaling } from '../stand-ins/auto-scaling.ts';
+import { startEventBridge, type EventBridge } from '../stand-ins/event-bridge.ts';
 import { startKubelet, type Kubelet, type KubeletOptions } from '../stand-ins/kubelet.ts';
 import { startStandInControlPlane } from '../stand-ins/kubernetes/control-plane.ts';
 import {
@@ -53,6 +54,8 @@ export type World = {
   /** The queue that controllers of this world receive from. */
   readonly queue: Queue;
   readonly autoScaling: AutoScaling;
+  /** With the bus `outcomes`. */
+  readonly eventBridge: EventBridge;
   /** Of the controllers: RBAC and audit log name them by it. */
   readonly controllerUserName: string;
   /** What a controller needs to find its way in this world. */
@@ -94,8 +97,10 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     const queues = keep(await startQueueService());
     const queue = await queues.createQueue('interruptions', options.queue);
     const autoScaling = keep(await startAutoScaling());
+    const eventBridge = keep(await startEventBridge());
+    eventBridge.addBus('outcomes');
     // Last of all, whatever the tests were about.
-    releases.unshift(async () => assertPermitted({ queues, autoScaling }));
+    releases.unshift(async () => assertPermitted({ queues, autoScaling, eventBridge }));
     await api.create('/api/v1/namespaces', { metadata: { name: controllerNamespace } });
     const access = options.controllerRules
       ? await cluster.kubeconfigFor('controller', options.controllerRules, {
@@ -107,6 +112,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       QUEUE_URL: queue.url,
       AWS_ENDPOINT_URL_SQS: queues.url,
       AWS_ENDPOINT_URL_AUTO_SCALING: autoScaling.url,
+      AWS_ENDPOINT_URL_EVENTBRIDGE: eventBridge.url,
       KUBECONFIG: access.kubeconfig,
       POD_NAMESPACE: controllerNamespace,
       POD_NAME: 'controller-0',
@@ -118,6 +124,7 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       queues,
       queue,
       autoScaling,
+      eventBridge,
       controllerUserName: access.userName,
       environment,
       async startController(controllerOptions = {}) {

@@ -1,3 +1,4 @@
+import { outcomeEventSchema } from '../../src/report/outcome.ts';
 import { podsLeftOn, type Case, type InterruptionKind } from './cases.ts';
 import type { PodLife } from './ledger.ts';
 import type { Sandbox } from './sandbox.ts';
@@ -25,6 +26,9 @@ export async function faultsOf(sandbox: Sandbox): Promise<string[]> {
       if (action === undefined || action.result === 'CONTINUE') continue;
       faults.push(`The hook ${action.hook} of ${machine.name} was not completed.`);
     }
+    if (outcomesOf(sandbox, machine.name).length < interruptions.length) {
+      faults.push(`The event bus was not told the outcome of ${machine.name}.`);
+    }
   }
   const { visible, inFlight, delayed } = await queue.counts();
   const messages = visible + inFlight + delayed;
@@ -36,7 +40,7 @@ export async function faultsOf(sandbox: Sandbox): Promise<string[]> {
 export function outcomeTable(sandbox: Sandbox): string {
   const successors = sandbox.ledger.successors();
   return table(
-    ['NODE', 'EVENTS', 'PODS MOVED', 'TO SPARE', 'HOOK'],
+    ['NODE', 'EVENTS', 'PODS MOVED', 'TO SPARE', 'HOOK', 'ON THE EVENT BUS'],
     sandbox.cases
       .all()
       .map((one) => [
@@ -45,8 +49,16 @@ export function outcomeTable(sandbox: Sandbox): string {
         movedCell(one, successors),
         toSpare(one),
         hookCell(one),
+        outcomesOf(sandbox, one.machine.name).join(', '),
       ]),
   );
+}
+
+function outcomesOf({ outcomes }: Sandbox, node: string): readonly string[] {
+  return outcomes()
+    .map(({ detail }) => outcomeEventSchema.parse(detail))
+    .filter((event) => event.node === node)
+    .map(({ outcome }) => outcome);
 }
 
 /** In a sentence, for the one who waits. */

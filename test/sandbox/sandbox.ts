@@ -5,6 +5,7 @@ import { controllerEnvironment } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
 import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
 import { startAutoScaling, type LifecycleAction } from '../stand-ins/auto-scaling.ts';
+import { startEventBridge, type BusEvent } from '../stand-ins/event-bridge.ts';
 import { startKubelet, type PodBehaviour } from '../stand-ins/kubelet.ts';
 import { startQueueService, type Queue } from '../stand-ins/queue.ts';
 import { startCases, type Case, type Cases, type InterruptionKind } from './cases.ts';
@@ -29,6 +30,8 @@ export type Sandbox = {
   readonly queue: Queue;
   readonly ledger: Ledger;
   readonly cases: Cases;
+  /** What the controller told the event bus, oldest first. */
+  readonly outcomes: () => readonly BusEvent[];
   /** Those that EC2 has not taken. */
   readonly machines: () => readonly Machine[];
   readonly controller: GuardedProcess;
@@ -47,6 +50,7 @@ const bundlePath = resolve(projectRoot, 'dist/main.js');
 const autoScalingGroup = 'workers';
 const hook = 'drain-before-terminate';
 const hookTimeoutSeconds = 300;
+const eventBus = 'outcomes';
 const spotNoticeMs = 120_000;
 /** How long messages about unknown instances are kept. The default of a minute would be long to watch. */
 export const unknownInstanceGraceSeconds = 8;
@@ -127,6 +131,8 @@ async function assemble(
     hook,
     heartbeatTimeoutSeconds: hookTimeoutSeconds,
   });
+  const eventBridge = keep(await startEventBridge());
+  eventBridge.addBus(eventBus);
   signal.throwIfAborted();
   screen.say(
     `${ledger.lives().length} pods serve. The controller starts: dist/main.js, as a process of its own. Indented lines are its log, in UTC.`,
@@ -136,6 +142,8 @@ async function assemble(
     QUEUE_URL: queue.url,
     AWS_ENDPOINT_URL_SQS: queues.url,
     AWS_ENDPOINT_URL_AUTO_SCALING: autoScaling.url,
+    AWS_ENDPOINT_URL_EVENTBRIDGE: eventBridge.url,
+    EVENT_BUS_NAME: eventBus,
     KUBECONFIG: cluster.kubeconfig,
     NODE_SELECTOR: `${label.key}=${label.value}`,
     UNKNOWN_INSTANCE_GRACE_SECONDS: String(unknownInstanceGraceSeconds),
@@ -191,6 +199,7 @@ async function assemble(
     queue,
     ledger,
     cases,
+    outcomes: () => eventBridge.events(eventBus),
     machines: () => [...machines.values()],
     controller,
     behave: (app, behaviour) => behaviours.set(app, behaviour),

@@ -32,7 +32,7 @@ describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
 
   // That it does nothing else is checked at the end of every world.
   it('the controller does all that its IAM policy allows', async () => {
-    const { api, autoScaling, kubelet } = world;
+    const { api, autoScaling, eventBridge, kubelet } = world;
     const [held, replaced] = [instanceId(), instanceId()];
     await kubelet.addNode({ name: 'held', instanceId: held });
     await kubelet.addNode({ name: 'replaced', instanceId: replaced });
@@ -45,6 +45,7 @@ describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
     const { queue } = await runController(world, {
       AFTER_VOLUNTARY_DRAIN: 'replace',
       TERMINATE_HOOK_DRAIN_SECONDS: '3600',
+      EVENT_BUS_NAME: 'outcomes',
     });
 
     const unknown = await queue.send(spotNotice({ instanceId: instanceId() }));
@@ -57,6 +58,7 @@ describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
 
     expect(action.result).toBe('CONTINUE');
     expect(autoScaling.terminated()).toEqual([replaced]);
+    await eventually(() => eventBridge.events('outcomes').length === 2);
     expect(awsActions(world)).toEqual(
       permitted.flatMap(({ actions }) => Object.keys(actions)).toSorted(),
     );

@@ -61,7 +61,11 @@ describe('the watch over the edges finds stuck', () => {
   });
 
   test('acknowledgements that nobody answers', async () => {
-    const batches = new Batches('delete', () => never, clock, watchdog);
+    const batches = new Batches('delete', () => never, clock, {
+      watchdog,
+      mostWaiting: 10,
+      tryForMs: 15_000,
+    });
     void batches.add(1);
     await clock.advance(61_000);
     expect(stuck()).toEqual(['acknowledge']);

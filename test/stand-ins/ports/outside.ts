@@ -7,6 +7,7 @@ import { FakeAutoScaling, FakeLifecycleHooks } from './lifecycle-hooks.ts';
 import { Line } from './line.ts';
 import { FakeMetrics } from './metrics.ts';
 import { FakeNodeIndex, FakeNodeStore } from './nodes.ts';
+import { FakeOutcomes } from './outcomes.ts';
 import { FakePods, FakeVolumes } from './pods.ts';
 import { FakeQueue, FakeSqs } from './queue.ts';
 import { FakeReport } from './report.ts';
@@ -43,6 +44,7 @@ export class Outside {
       pods: new FakePods(line, cluster),
       volumes: new FakeVolumes(line, cluster),
       hooks: new FakeLifecycleHooks(line, this.autoScaling),
+      outcomes: new FakeOutcomes(),
       metrics: new FakeMetrics(),
       watchdog: selfWatch,
       report,

@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import type { Interruption } from '../plan/interruption.ts';
+import { INTERRUPTION_KINDS } from '../plan/rows.ts';
+
+/** What became of one interruption, for whoever is told of it outside of this process. */
+export type InterruptionOutcome = Readonly<{
+  node: string;
+  instanceId: string;
+  interruption: Interruption;
+  outcome: (typeof OUTCOMES)[number];
+  /** Of the plan that ruled in the end; undefined: there was none. */
+  deadlineAt: number | undefined;
+  endedAt: number;
+  pods: PodCounts | undefined;
+}>;
+
+/** How the node's pods left, and how many had not. */
+export type PodCounts = Readonly<{
+  evicted: number;
+  deletedPastBudget: number;
+  leftByThemselves: number;
+  stayed: number;
+}>;
+
+/** Takes outcomes; holds up nobody, and never throws. */
+export interface Outcomes {
+  tell(outcome: InterruptionOutcome): void;
+}
+
+const OUTCOMES = ['drained', 'forced', 'late', 'cancelled', 'not-possible'] as const;
+
+const timeSchema = z.iso.datetime();
+const countSchema = z.int().nonnegative();
+
+/** The detail of the event; docs/outcome-event.schema.json is generated from here. */
+export const outcomeEventSchema = z
+  .object({
+    version: z.literal(1),
+    node: z.string().describe('Name of the Node.'),
+    instanceId: z.string(),
+    kind: z.enum(INTERRUPTION_KINDS),
+    interruption: z
+      .string()
+      .describe('Tells it from others of the instance; the same in every event about it.'),
+    outcome: z
+      .enum(OUTCOMES)
+      .describe(
+        'drained: all pods left within their budgets. forced: the deadline left no time for some budget. late: pods were still there when the deadline came. cancelled: it was over before the node was empty. not-possible: the Node or its machine was gone before its pods had left.',
+      ),
+    time: timeSchema.describe('When AWS issued the event.'),
+    recordedAt: timeSchema.describe('When it was recorded on the Node.'),
+    deadline: timeSchema.optional().describe('By when the pods had to be gone, if there was one.'),
+    endedAt: timeSchema,
+    secondsToSpare: z
+      .number()
+      .optional()
+      .describe('From the end to the deadline; negative if it came too late.'),
+    pods: z
+      .object({
+        evicted: countSchema,
+        deletedPastBudget: countSchema,
+        leftByThemselves: countSchema,
+        stayed: countSchema,
+      })
+      .optional()
+      .describe('Of the whole node, by how they left; absent where it was not drained.'),
+  })
+  .describe('Detail of the event `Node Interruption Outcome`.');
+
+export type OutcomeEvent = z.output<typeof outcomeEventSchema>;
+
+/** As the outside reads it. */
+export function outcomeEvent(told: InterruptionOutcome): OutcomeEvent {
+  const { interruption, deadlineAt, endedAt } = told;
+  return {
+    version: 1,
+    node: told.node,
+    instanceId: told.instanceId,
+    kind: interruption.kind,
+    interruption: interruption.id,
+    outcome: told.outcome,
+    time: new Date(interruption.time).toISOString(),
+    recordedAt: new Date(interruption.recordedAt).toISOString(),
+    ...(deadlineAt !== undefined && {
+      deadline: new Date(deadlineAt).toISOString(),
+      secondsToSpare: Math.round((deadlineAt - endedAt) / 100) / 10,
+    }),
+    endedAt: new Date(endedAt).toISOString(),
+    ...(told.pods && { pods: told.pods }),
+  };
+}
+
+const MOST_REMEMBERED = 20_000;
+
+/** Each interruption's first outcome: that of a node which drains on for another reason is told once. */
+export function firstOnly(send: (event: OutcomeEvent) => void): Outcomes {
+  const told = new Set<string>();
+  return {
+    tell(outcome) {
+      const { node, interruption } = outcome;
+      const key = JSON.stringify([node, interruption.id, interruption.recordedAt]);
+      if (told.has(key)) return;
+      told.add(key);
+      const [oldest] = told;
+      if (told.size > MOST_REMEMBERED && oldest !== undefined) told.delete(oldest);
+      send(outcomeEvent(outcome));
+    },
+  };
+}
+
+/** Where nobody is to be told. */
+export const UNTOLD: Outcomes = { tell: () => undefined };

@@ -1,0 +1,138 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { startController } from '../../src/controller.ts';
+import { firstOnly, outcomeEventSchema, type OutcomeEvent } from '../../src/report/outcome.ts';
+import * as messages from '../harness/messages.ts';
+import { policy } from '../plan/samples.ts';
+import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { Outside } from '../stand-ins/ports/outside.ts';
+
+/** The whole flow over one node with two pods, one of them behind a budget. */
+function start() {
+  const outside = new Outside();
+  const { cluster, sqs, autoScaling } = outside;
+  cluster.addNode('node-1');
+  cluster.addPod('node-1', 'web-1');
+  cluster.addPod('node-1', 'db-0', { owner: { kind: 'StatefulSet', name: 'db', uid: 'db' } });
+  const ports = outside.connect();
+  const events: OutcomeEvent[] = [];
+  const outcomes = firstOnly((event) => events.push(outcomeEventSchema.parse(event)));
+  const controller = startController(
+    { ...ports, outcomes },
+    {
+      ...policy(),
+      accounts: new Set(['123456789012']),
+      unknownInstanceGraceSeconds: 60,
+      completeUnknownHooks: false,
+      waitForVolumes: false,
+      loadBalancerDrainSeconds: 0,
+      self: undefined,
+    },
+  );
+  onTestFinished(async () => {
+    await ports.clock.resolved(controller.stop(), 10_000);
+    expect(ports.report.faults()).toEqual([]);
+  });
+  return { ...ports, cluster, sqs, autoScaling, events };
+}
+
+const instanceId = instanceIdOf(1);
+const kind = 'spot-interruption';
+
+describe('the outcome of an interruption', () => {
+  test('whose pods all left within their budgets: drained', async () => {
+    const { sqs, clock, events } = start();
+    const time = clock.now();
+    sqs.send(messages.spotNotice({ instanceId, time }));
+    await clock.advance(60_000);
+    expect(events).toMatchObject([
+      {
+        version: 1,
+        node: 'node-1',
+        instanceId,
+        kind,
+        outcome: 'drained',
+        time: new Date(Math.floor(time / 1000) * 1000).toISOString(),
+        pods: { evicted: 2, deletedPastBudget: 0, leftByThemselves: 0, stayed: 0 },
+      },
+    ]);
+    expect(events[0]?.secondsToSpare).toBeGreaterThan(60);
+  });
+
+  test('for which a budget had to be passed: forced', async () => {
+    const { cluster, sqs, clock, events } = start();
+    cluster.budgets.set('db', 0);
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(150_000);
+    expect(events).toMatchObject([{ outcome: 'forced', pods: { deletedPastBudget: 1 } }]);
+  });
+
+  test('with pods left at the deadline: late, whatever comes after', async () => {
+    const { cluster, sqs, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(130_000);
+    expect(events).toMatchObject([{ outcome: 'late', pods: { stayed: 2 } }]);
+    cluster.deleteNode('node-1');
+    await clock.advance(60_000);
+    expect(events).toHaveLength(1);
+  });
+
+  test('that is over before the node is empty: cancelled', async () => {
+    const { cluster, sqs, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    const time = clock.now();
+    sqs.send(messages.stateChange({ instanceId, state: 'stopping', time }));
+    await clock.advance(5000);
+    sqs.send(messages.stateChange({ instanceId, state: 'running', time: clock.now() }));
+    await clock.advance(10_000);
+    expect(events).toMatchObject([{ kind: 'state-change', outcome: 'cancelled' }]);
+    expect(events[0]?.pods).toBeUndefined();
+  });
+
+  test('whose Node goes before its pods: not possible', async () => {
+    const { cluster, sqs, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(5000);
+    cluster.deleteNode('node-1');
+    await clock.advance(60_000);
+    expect(events).toMatchObject([{ outcome: 'not-possible', pods: { stayed: 2 } }]);
+  });
+
+  test('of several of one node: each once, however often it drains', async () => {
+    const { sqs, autoScaling, clock, events } = start();
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(60_000);
+    const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
+    autoScaling.begin(hook, 300);
+    sqs.send(messages.terminateHook({ ...hook, time: clock.now() }));
+    await clock.advance(60_000);
+    expect(events.map((event) => [event.kind, event.outcome])).toEqual([
+      [kind, 'drained'],
+      ['terminate-hook', 'drained'],
+    ]);
+  });
+
+  test('is not told where policy asked for marks alone', async () => {
+    const outside = new Outside();
+    outside.cluster.addNode('node-1');
+    const { clock, outcomes, ...ports } = outside.connect();
+    const controller = startController(
+      { clock, outcomes, ...ports },
+      {
+        ...policy({ actions: { ...policy().actions, [kind]: 'cordon' } }),
+        accounts: undefined,
+        unknownInstanceGraceSeconds: 60,
+        completeUnknownHooks: false,
+        waitForVolumes: false,
+        loadBalancerDrainSeconds: 0,
+        self: undefined,
+      },
+    );
+    onTestFinished(() => clock.resolved(controller.stop(), 10_000));
+    outside.sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(60_000);
+    expect(ports.report.told('not drained by policy')).toHaveLength(1);
+    expect(outcomes.told).toEqual([]);
+  });
+});

@@ -68,7 +68,7 @@ export function addNodeTermination(stack: Stack, choices: Choices): void {
   output(
     'HelmInstall',
     'Installs the controller from a clone of its repository',
-    helmInstall(choices, queue.queue.queueUrl, { irsa, irsaRoleArn }),
+    helmInstall(choices, queue.queue.queueUrl, { irsa, irsaRoleArn, outcomeBus }),
   );
 }
 
@@ -80,9 +80,17 @@ function addOutcomeBus(stack: Stack, clusterName: string, on: Switch) {
   return { name, arn: bus.attrArn, on };
 }
 
-type Extras = Readonly<{ irsa: Switch; irsaRoleArn: string | undefined }>;
+type Extras = Readonly<{
+  irsa: Switch;
+  irsaRoleArn: string | undefined;
+  outcomeBus: Readonly<{ name: string; on: Switch }> | undefined;
+}>;
 
-function helmInstall(choices: Choices, queueUrl: string, { irsa, irsaRoleArn }: Extras): string {
+function helmInstall(
+  choices: Choices,
+  queueUrl: string,
+  { irsa, irsaRoleArn, outcomeBus }: Extras,
+): string {
   const set = (key: string, value: string) => ` --set '${key}=${value}'`;
   return [
     'helm install node-termination-controller deploy/chart',
@@ -94,6 +102,7 @@ function helmInstall(choices: Choices, queueUrl: string, { irsa, irsaRoleArn }: 
       set(String.raw`serviceAccount.annotations.eks\.amazonaws\.com/role-arn`, irsaRoleArn ?? ''),
     ),
     textIf(choices.flag('replaceInstances'), set('controller.afterVoluntaryDrain', 'replace')),
+    textIf(outcomeBus?.on ?? false, set('controller.eventBusName', outcomeBus?.name ?? '')),
   ].join('');
 }
 

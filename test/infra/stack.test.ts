@@ -312,7 +312,8 @@ describe('the outputs', () => {
       ' --namespace infra --create-namespace' +
         ` --set 'serviceAccount.name=ntc' --set 'controller.queueUrl=«${queueOf(full).id}»'` +
         String.raw` --set 'serviceAccount.annotations.eks\.amazonaws\.com/role-arn=${role}'` +
-        " --set 'controller.afterVoluntaryDrain=replace'",
+        " --set 'controller.afterVoluntaryDrain=replace'" +
+        " --set 'controller.eventBusName=green_1-node-termination'",
     );
   });
 });

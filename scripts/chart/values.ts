@@ -27,7 +27,10 @@ function textLike(pattern: string): Schema {
 }
 
 const NAME = textLike('[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?');
-const DURATION = textLike('([0-9]+(ms|s|m|h))+');
+/** As Prometheus writes them. */
+const DURATION = textLike(
+  '([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?',
+);
 
 const SURROUNDINGS: readonly ChartValue[] = [
   {

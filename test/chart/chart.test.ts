@@ -1,5 +1,17 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import {
+  PodMonitor,
+  type IPodMonitor,
+} from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PodMonitor';
+import {
+  PrometheusRule,
+  type IPrometheusRule,
+} from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule';
+import {
+  ServiceMonitor,
+  type IServiceMonitor,
+} from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { chartValues } from '../../scripts/chart/values.ts';
@@ -124,6 +136,50 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
         }),
       ]) as unknown,
     });
+  });
+
+  it("has monitors and rules that are of Prometheus' operator's own types", async () => {
+    const relabelings = [{ action: 'replace' as const, sourceLabels: ['a'], targetLabel: 'b' }];
+    const metricRelabelings = [{ action: 'drop' as const, sourceLabels: ['a'], regex: '.*' }];
+    const labels = { release: 'prometheus' };
+    const monitor = { create: true, labels, interval: '30s', relabelings, metricRelabelings };
+    const groups = [{ name: 'nodes', rules: [{ alert: 'Late', expr: 'up == 0', for: '5m' }] }];
+    const rendered = await manifests({
+      serviceMonitor: monitor,
+      podMonitor: monitor,
+      prometheusRule: { groups, labels },
+    });
+    const found = (kind: string) => rendered.find((manifest) => manifest.kind === kind);
+    const selector = {
+      matchLabels: {
+        'app.kubernetes.io/name': 'node-termination-controller',
+        'app.kubernetes.io/instance': release,
+      },
+    };
+    const port = {
+      port: 'http',
+      path: '/metrics',
+      interval: '30s',
+      relabelings,
+      metricRelabelings,
+    };
+    // Typed, for validation lets unknown fields pass.
+    const services: IServiceMonitor['spec'] = { selector, endpoints: [port] };
+    const pods: IPodMonitor['spec'] = { selector, podMetricsEndpoints: [port] };
+    const rules: IPrometheusRule['spec'] = { groups };
+    new ServiceMonitor(found('ServiceMonitor') as IServiceMonitor).validate();
+    new PodMonitor(found('PodMonitor') as IPodMonitor).validate();
+    new PrometheusRule(found('PrometheusRule') as IPrometheusRule).validate();
+    for (const [kind, spec] of Object.entries({
+      ServiceMonitor: services,
+      PodMonitor: pods,
+      PrometheusRule: rules,
+    })) {
+      const manifest = found(kind);
+      expect(manifest).toMatchObject({ apiVersion: 'monitoring.coreos.com/v1' });
+      expect(manifest?.metadata.labels).toMatchObject(labels);
+      expect(manifest?.spec).toEqual(spec);
+    }
   });
 
   it('has every value that the stack tells to set', async () => {

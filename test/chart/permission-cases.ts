@@ -1,3 +1,4 @@
+import type { AuditEntry } from '../control-plane/audit.ts';
 import { getNode } from '../harness/cluster.ts';
 import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -24,6 +25,8 @@ export type Run = Readonly<{
   instance: string;
   queue: Queue;
   start: (env?: Readonly<Record<string, string>>) => Promise<Controller>;
+  /** What its controller has asked of the API server so far. */
+  requests: () => Promise<readonly AuditEntry[]>;
 }>;
 
 /** What a run comes to: exactly one of these is seen in the end. */
@@ -267,9 +270,9 @@ export const PERMISSION_CASES: Readonly<Record<string, PermissionCase>> = {
       await run.queue.send(rebalance({ instanceId: run.instance }));
       await eventually(() => told(run, controller, 'held by an operator'));
       // After its second list, so that only the API server's answer to the eviction tells.
-      const journal = await eventually(async () => marksOf(await getNode(api, name)).journal);
-      const begunAt = Date.parse(journal.interruptions[0]?.recordedAt ?? '');
-      await eventually(() => Date.now() - begunAt > 5000);
+      const lists = async () =>
+        (await run.requests()).filter(({ path }) => path.includes(`spec.nodeName%3D${name}&`));
+      await eventually(async () => (await lists()).length >= 2, { intervalMs: 500 });
       await api.delete(`/api/v1/namespaces/${name}/pods/${name}`, { gracePeriodSeconds: 0 });
       await createPod(api, { name, namespace: name });
       await hold(null);
@@ -292,8 +295,8 @@ export const PERMISSION_CASES: Readonly<Record<string, PermissionCase>> = {
       );
       const controller = await run.start();
       await controller.waitForLog('ready');
-      // 14 s are left of its two minutes.
-      await queue.send(spotNotice({ instanceId: instance, time: Date.now() - 106_000 }));
+      // 20 s are left of its two minutes.
+      await queue.send(spotNotice({ instanceId: instance, time: Date.now() - 100_000 }));
       return {
         shown: () => told(run, controller, 'pod deleted past its budget'),
         missed: () => told(run, controller, 'not all pods left in time'),
@@ -307,7 +310,7 @@ export const PERMISSION_CASES: Readonly<Record<string, PermissionCase>> = {
       await addPod(run, undefined, { graceSeconds: 1 });
       const controller = await run.start();
       await controller.waitForLog('ready');
-      await run.queue.send(spotNotice({ instanceId: run.instance, time: Date.now() - 106_000 }));
+      await run.queue.send(spotNotice({ instanceId: run.instance, time: Date.now() - 100_000 }));
       return {
         shown: () =>
           deletionsSeen(run) > 0 && !told(run, controller, 'pod deleted past its budget'),

@@ -150,7 +150,8 @@ describe.skipIf(needs)('the permissions of the chart', { meta: { needs } }, () =
       started.push(controller);
       return controller;
     };
-    const run = { world, name, leaseName: release, instance: instanceId(), queue, start };
+    const requests = () => requestsOf(userOf(name));
+    const run = { world, name, leaseName: release, instance: instanceId(), queue, start, requests };
     try {
       const { shown, missed } = await one.run(run);
       const outcome = await eventually<Outcome | undefined>(
@@ -158,7 +159,7 @@ describe.skipIf(needs)('the permissions of the chart', { meta: { needs } }, () =
         { timeoutMs: 90_000, intervalMs: 100 },
       );
       await Promise.all(started.map((controller) => controller.kill()));
-      const refused = (await requestsOf(userOf(name))).filter(
+      const refused = (await requests()).filter(
         (request) => request.status === 403 && isAbout(name, request),
       );
       const told = new Set(

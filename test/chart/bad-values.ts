@@ -116,6 +116,7 @@ export const BAD_VALUES: readonly BadValue[] = [
     '/controller/loadBalancerDrainSeconds',
     'got 3,601, want 3,600',
   ),
+  option('eventBusName', 'EVENT_BUS_NAME', 'a bus'),
   option('leaseName', 'LEASE_NAME', 'Upper_Case'),
   option('httpPort', 'HTTP_PORT', '65536', '/controller/httpPort', 'got 65,536, want 65,535'),
   option(

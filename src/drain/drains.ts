@@ -95,6 +95,8 @@ export class Drains {
     this.again.get(nodeName)?.cancel();
     this.again.delete(nodeName);
     const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
+    // Of a machine that has registered anew: its hooks wait for this drain's end now.
+    for (const other of this.open) if (other.instanceId === drain.instanceId) other.stop();
     this.drains.set(nodeName, drain);
     this.run(nodeName, drain);
   }

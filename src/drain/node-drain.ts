@@ -178,6 +178,10 @@ export class NodeDrain {
     this.replan();
   }
 
+  get instanceId(): string {
+    return this.journal.machine.instanceId;
+  }
+
   /** The journal has changed: the plan follows, the drain goes on. */
   update(journal: Journal): void {
     // Of whatever has come in the Node's place: the hooks of the one that is gone stay what they are.

@@ -152,6 +152,26 @@ describe('a Node that goes while nobody leads', () => {
   });
 });
 
+describe('a Node that registers anew while its hook cannot be completed', () => {
+  test('is empty before the hook is completed', async () => {
+    const started = startDrains();
+    const { cluster, record, hooks, autoScaling, clock } = started;
+    cluster.budgets.set('web', 0);
+    const [pod] = addPods(started, 1);
+    await record(beginHook(started));
+    await clock.advance(5000);
+    hooks.completions.answerNext({ outcome: 'failed', denied: false, message: 'throttled' });
+    cluster.deleteNode('node-1');
+    await clock.advance(100);
+    cluster.addNode('node-1');
+    await clock.advance(20_000);
+    expect(autoScaling.completedAt('token-1')).toBeUndefined();
+    cluster.removePod(pod?.uid ?? '');
+    await clock.advance(5000);
+    expect(autoScaling.completedAt('token-1')).toBeDefined();
+  });
+});
+
 describe('a Node whose name another machine takes over', () => {
   test('has the hooks of the one that is gone completed, in its name', async () => {
     const started = startDrains();

@@ -587,7 +587,15 @@ export class Records {
     // Looked at again when the write has ended.
     if (book?.writing === true) return;
     if (node.journal !== undefined && node.journal !== book?.text) this.adopt(node);
+    this.noteCordon(node);
     this.mendIfAmiss(node);
+  }
+
+  /** A cordon of ours that is gone is remembered as such: another may stand before that is written. */
+  private noteCordon(node: NodeView): void {
+    const book = this.books.get(node.name);
+    if (book?.journal?.cordonedByUs !== true || node.unschedulable) return;
+    this.remember(node.name, book, book.text, { ...book.journal, cordonedByUs: false });
   }
 
   private mendIfAmiss(node: NodeView): void {

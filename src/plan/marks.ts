@@ -74,7 +74,7 @@ export function markWrite(
   let journal: Journal | undefined;
   const memory = remembered && isOfMachine(remembered, sight) ? remembered : undefined;
   if (read.outcome === 'read' && isOfMachine(read.journal, sight)) {
-    journal = withForeignCordon(read.journal, node);
+    journal = withForeignCordon(read.journal, node, memory);
   } else if (read.outcome === 'read') {
     found.push({ type: 'journal-void', journal: read.journal });
     target = withoutMarks(node, read.journal);
@@ -135,11 +135,10 @@ export function sightOf(node: NodeView): Sight | undefined {
     : { instanceId, systemUUID, bootId, bootSeenAt, ready, readySince };
 }
 
-/** A person took our cordon away: the next one is not ours to undo. */
-function withForeignCordon(journal: Journal, node: NodeView): Journal {
-  return journal.cordonedByUs === true && !node.unschedulable
-    ? { ...journal, cordonedByUs: false }
-    : journal;
+/** A person took our cordon away, now or before we could write it down: the next one is not ours to undo. */
+function withForeignCordon(journal: Journal, node: NodeView, memory: Journal | undefined): Journal {
+  const isTaken = !node.unschedulable || memory?.cordonedByUs === false;
+  return journal.cordonedByUs === true && isTaken ? { ...journal, cordonedByUs: false } : journal;
 }
 
 type Marked = Readonly<{ node: NodeView; journal: Journal; withheld: boolean }>;

@@ -578,6 +578,20 @@ describe('what others do to a marked node', () => {
     expect(store.writes.count).toBe(2);
   });
 
+  test('a cordon of theirs in the place of ours is theirs, though ours was gone for a moment only', async () => {
+    const { apply, cluster, clock } = start();
+    await apply(SPOT);
+    await clock.advance(100);
+    cluster.changeNode('node-1', { unschedulable: false });
+    // Told of it, and before it can be written down.
+    await clock.advance(7);
+    cluster.changeNode('node-1', { unschedulable: true });
+    await clock.advance(5000);
+    expect(readJournal(cluster.node('node-1').journal)).toMatchObject({
+      journal: { cordonedByUs: false },
+    });
+  });
+
   test('is mended ever more slowly against someone who does it all the time', async () => {
     const { apply, clock, cluster, store } = start();
     await apply(SPOT);

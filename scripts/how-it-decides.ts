@@ -94,7 +94,7 @@ const RETURNS: Readonly<Record<Return, string>> = {
   'start-after-deadline': 'state running, later than the deadline',
   'start-and-lease': 'state running and a kubelet Lease newer than it',
   'boot-after-deadline':
-    'another boot ID, seen to come or Ready only after the deadline (where there is none: Ready anew after it)',
+    'another boot ID, seen to come or Ready only after the deadline (where there is none, or the event itself came only after that: Ready anew after it)',
   boot: 'another boot ID, and Ready',
   'end-time': '`endTime` past and the node Ready',
   day: 'a day without another event',

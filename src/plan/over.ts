@@ -8,6 +8,8 @@ export type Sight = Machine & Pick<NodeView, 'bootSeenAt' | 'ready' | 'readySinc
 
 /** After this without another event a rebalance recommendation is over. */
 export const REBALANCE_LASTS_MS = 24 * 3_600_000;
+/** From the first that is seen of a boot until its node is Ready; being Ready anew later is no sign of it. */
+const STARTS_WITHIN_MS = 60_000;
 
 /**
  * The journal without what is over by what the machine shows, or by time: the one place where an
@@ -104,6 +106,9 @@ function shows(
       if (journal.machine.bootId === '' || sight.bootId === '') return isReadyAnew(sight, fromAt);
       // What is only found after it may have been before: then since when the node is Ready tells.
       const backAt = Math.max(sight.bootSeenAt ?? -Infinity, sight.readySince ?? -Infinity);
+      // Told of only when it was due, the boot on record may be the one that followed it.
+      const isFirst = recordedAt > fromAt && backAt <= recordedAt + STARTS_WITHIN_MS;
+      if (isFirst && sight.ready && backAt > fromAt) return true;
       return hasOtherBoot(journal, sight) && (backAt === -Infinity ? now : backAt) > fromAt;
     }
     case 'end-time':

@@ -158,6 +158,46 @@ describe('what ends an interruption', () => {
     expect(rowsEndedBy(early, ready)).toEqual(rowsEndedBy(boot(START + 60)));
   });
 
+  test('what is first told of after the machine came back from it is old news', () => {
+    const told = (now: number, readySince: number, bootSeenAt?: number) =>
+      fold(
+        undefined,
+        eventChange(EVENTS.reboot),
+        {
+          ...SIGHT,
+          bootId: 'boot-2',
+          readySince: at(readySince),
+          bootSeenAt: bootSeenAt === undefined ? undefined : at(bootSeenAt),
+        },
+        policy(),
+        at(now),
+      );
+    expect(told(START + 600, START + 60).verdict).toBe('stale');
+    expect(told(START + 600, -600, START + 60).verdict).toBe('stale');
+    // Not yet: it was last started before.
+    expect(told(START + 600, START - 60).verdict).toBe('recorded');
+    // Told of in time, another boot must follow.
+    expect(told(START - 600, START - 900).verdict).toBe('recorded');
+  });
+
+  test('of what is told of too late, being Ready anew much later says nothing', () => {
+    const told: Step = { change: eventChange(EVENTS.reboot), at: at(START + 60) };
+    const anew = (seconds: number): Step => ({
+      at: at(START + 3600),
+      sight: { readySince: at(seconds) },
+    });
+    const liveAfter = (...steps: readonly Step[]) =>
+      steps.reduce<Journal | undefined>(
+        (journal, { change = MENDED, at: now = 0, sight }) =>
+          fold(journal, change, { ...SIGHT, readySince: at(-600), ...sight }, policy(), now)
+            .journal,
+        undefined,
+      )?.live.length;
+    expect(liveAfter(told)).toBe(1);
+    expect(liveAfter(told, anew(START + 90))).toBe(0);
+    expect(liveAfter(told, anew(START + 1800))).toBe(1);
+  });
+
   test('where boot IDs are empty, Ready anew after the start says the same', () => {
     const anew = (seconds: number): Step => ({
       at: at(START + 600),

@@ -239,7 +239,7 @@ function hookDetail(fields: HookFields, transition: string) {
 
 function groupArn(fields: { group: string; account?: string; region?: string }): string {
   const { account = defaults.account, region = defaults.region } = fields;
-  return `arn:aws:autoscaling:${region}:${account}:autoScalingGroup:${randomUUID()}:autoScalingGroupName/${fields.group}`;
+  return `arn:aws:autoscaling:${region}:${account}:autoScalingGroup:00000000-0000-4000-8000-000000000000:autoScalingGroupName/${fields.group}`;
 }
 
 // EventBridge gives whole seconds.

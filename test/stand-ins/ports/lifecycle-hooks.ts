@@ -39,6 +39,12 @@ export class FakeAutoScaling {
     return this.actions.get(token)?.completedAt;
   }
 
+  /** When an action expires by itself as things stand; undefined: it is completed, or there is none. */
+  expiresAt(token: string): number | undefined {
+    const action = this.actions.get(token);
+    return action?.completedAt === undefined ? action?.expiresAt : undefined;
+  }
+
   complete(action: HookAction): HookAnswer {
     const active = this.active(action);
     if (active === undefined) return over;

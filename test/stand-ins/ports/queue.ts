@@ -119,9 +119,26 @@ export class FakeSqs {
     });
   }
 
+  now(): number {
+    return this.clock.now();
+  }
+
   /** When the next hidden message becomes visible. */
   nextVisibleAt(): number {
     return Math.min(...[...this.messages.values()].map(({ visibleAt }) => visibleAt));
+  }
+
+  /** As a queue that delivers at least once may: visible to others although somebody has it in hand. */
+  deliverAgain(id: string): void {
+    const stored = this.messages.get(id);
+    if (stored === undefined) return;
+    stored.visibleAt = this.clock.now();
+    this.wake();
+  }
+
+  /** Whether this receive of it may still delete and hide it. */
+  isHeldBy({ id, receiptHandle }: Message): boolean {
+    return this.messages.get(id)?.handle === receiptHandle;
   }
 
   private heldBy(id: string, handle: string): Stored | undefined {

@@ -1,0 +1,3 @@
+import { stormsTest } from './storms.ts';
+
+stormsTest(0, 2);

@@ -1,0 +1,3 @@
+import { stormsTest } from './storms.ts';
+
+stormsTest(1, 2);

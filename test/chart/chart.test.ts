@@ -21,6 +21,7 @@ import {
   componentsFor,
   startControlPlane,
   type ControlPlane,
+  type PolicyRule,
 } from '../control-plane/control-plane.ts';
 import type { KubernetesObject, PodObject } from '../control-plane/objects.ts';
 import { chartFolder, helm, helmOrThrow, queueUrl } from '../harness/helm.ts';
@@ -33,6 +34,7 @@ const namespace = 'chart';
 const release = 'interruptions';
 
 type Manifest = KubernetesObject & {
+  readonly rules?: readonly PolicyRule[];
   readonly spec?: { readonly template?: { readonly spec: PodObject['spec'] } };
 };
 
@@ -196,12 +198,27 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     expect(JSON.stringify(HelmInstall)).toContain('deploy/chart');
   });
 
+  it.each([
+    { values: { waitForVolumes: false }, gone: ['persistentvolumeclaims', 'volumeattachments'] },
+    { values: { leaderElection: false }, gone: [`leases in ${namespace}`] },
+  ])('asks for no right that is not needed with $values', async ({ values, gone }) => {
+    const resources = async (controller: object): Promise<readonly string[]> =>
+      (await manifests({ replicaCount: 1, controller })).flatMap(({ metadata, rules = [] }) =>
+        rules.flatMap(({ resources: [resource = ''] = [] }) =>
+          metadata.namespace === undefined ? resource : `${resource} in ${metadata.namespace}`,
+        ),
+      );
+    const [all, fewer] = [await resources({}), await resources(values)];
+    expect(all).toEqual(expect.arrayContaining(gone));
+    expect(fewer).toEqual(all.filter((resource) => !gone.includes(resource)));
+  });
+
   it('asks for no right that a rehearsal does not need', async () => {
     const rendered = await manifests({ controller: { dryRun: true } });
-    const verbs = rendered.flatMap(
-      (manifest) => (manifest as { rules?: readonly { verbs: readonly string[] }[] }).rules ?? [],
+    const granted = rendered.flatMap(({ rules = [] }) => rules);
+    expect(new Set(granted.flatMap(({ verbs }) => verbs))).toEqual(
+      new Set(['get', 'list', 'watch']),
     );
-    expect(new Set(verbs.flatMap((rule) => rule.verbs))).toEqual(new Set(['get', 'list', 'watch']));
   });
 
   it.each(BAD_VALUES)('is not installed with $set: $says', async ({ set, says }) => {

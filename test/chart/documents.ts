@@ -31,8 +31,8 @@ const SUBSTITUTIONS: readonly Readonly<{ text: string; by: string; because: stri
     because: 'there is no AWS: the test sends the message that would come of it',
   },
   {
-    text: 'logs deployment/node-termination-controller --all-pods',
-    by: 'get deployment/node-termination-controller',
+    text: 'logs --selector app.kubernetes.io/name=node-termination-controller --tail -1',
+    by: 'get pods --selector app.kubernetes.io/name=node-termination-controller',
     because: 'nothing runs pods: the test reads the log of the process that stands for one',
   },
 ];

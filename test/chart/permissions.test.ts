@@ -15,6 +15,7 @@ import {
   queueUrl,
 } from '../harness/helm.ts';
 import { controllerRequests } from '../harness/requests.ts';
+import { leastRights } from '../harness/rules.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import { PERMISSION_CASES } from './permission-cases.ts';
@@ -77,10 +78,17 @@ describe.skipIf(needs)('the permissions of the chart', { meta: { needs } }, () =
     expect(Object.values(PERMISSION_CASES).map(({ behaviour }) => behaviour)).toEqual(
       expect.arrayContaining(permissions.map(({ behaviour }) => behaviour)),
     );
-    const verbs = Object.values(granted).flatMap((rules) =>
-      rules.flatMap((rule) => (rule.resources ?? []).flatMap(() => rule.verbs)),
-    );
-    expect(verbs).toHaveLength(permissions.length);
+    const flat = (rules: readonly PolicyRule[]): readonly string[] =>
+      rules
+        .flatMap(({ apiGroups, resources, verbs }) =>
+          verbs.map((verb) => `${verb} ${apiGroups?.join()}/${resources?.join()}`),
+        )
+        .toSorted();
+    const { controllerRules, controllerAccess } = leastRights;
+    const { namespaceRules } = controllerAccess;
+    expect(flat(granted.cluster)).toEqual(flat(controllerRules));
+    expect(flat(granted['kube-node-lease'])).toEqual(flat(namespaceRules['kube-node-lease']));
+    expect(flat(granted.own)).toEqual(flat(namespaceRules[release]));
   });
 
   describe('rule by rule', () => {

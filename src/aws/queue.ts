@@ -10,7 +10,7 @@ import {
 import { z } from 'zod';
 import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
-import type { Message, Queue } from '../intake/queue.ts';
+import type { Message, Queue, Receipt } from '../intake/queue.ts';
 import type { Metrics } from '../report/metrics.ts';
 import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { Batches, type Verdicts } from './batches.ts';
@@ -37,7 +37,7 @@ export function createQueue(options: QueueOptions): OpenQueue {
 }
 
 type ReceiveRequest = Parameters<Queue['receive']>[0];
-type VisibilityChange = Readonly<{ message: Message; seconds: number }>;
+type VisibilityChange = Readonly<{ message: Receipt; seconds: number }>;
 
 const REQUEST_LIMIT_MS = 5000;
 const LONGEST_VISIBILITY_SECONDS = 43_200;
@@ -53,7 +53,7 @@ class SqsQueue implements OpenQueue {
   private readonly clock: Clock;
   private readonly metrics: Metrics | undefined;
   private readonly client: SQSClient;
-  private readonly deletions: Batches<Message>;
+  private readonly deletions: Batches<Receipt>;
   private readonly visibilityChanges: Batches<VisibilityChange>;
   /** By receipt handle, the latest change under way: the next one waits for it, so that it rules. */
   private readonly latestChange = new Map<string, Promise<boolean>>();
@@ -104,11 +104,11 @@ class SqsQueue implements OpenQueue {
     }
   }
 
-  delete(message: Message): Promise<boolean> {
+  delete(message: Receipt): Promise<boolean> {
     return this.deletions.add(message);
   }
 
-  async setVisibility(message: Message, seconds: number): Promise<boolean> {
+  async setVisibility(message: Receipt, seconds: number): Promise<boolean> {
     const { receiptHandle } = message;
     const change = this.changeAfter(this.latestChange.get(receiptHandle), {
       message,
@@ -196,7 +196,7 @@ class SqsQueue implements OpenQueue {
     return this.visibilityChanges.add(change);
   }
 
-  private sendDeletions(messages: readonly Message[], signal: AbortSignal): Promise<Verdicts> {
+  private sendDeletions(messages: readonly Receipt[], signal: AbortSignal): Promise<Verdicts> {
     const command = new DeleteMessageBatchCommand({
       QueueUrl: this.queueUrl,
       Entries: messages.map(({ receiptHandle }, at) => ({

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { recognisedField, timeField, valueOf, type Warn } from './field.ts';
+import { LONGEST_ARN, recognisedField, timeField, valueOf, type Warn } from './field.ts';
 import type { Message, Outcome } from './message.ts';
 
 const schema = z.object({
@@ -30,7 +30,7 @@ const RESERVATION =
   /^(?:arn:aws[a-z0-9-]*:ec2:[a-z0-9:-]*:capacity-reservation\/)?(cr-[0-9a-z]{1,60})$/;
 
 function reservationIdIn(value: string): string | undefined {
-  return RESERVATION.exec(value)?.[1];
+  return value.length > LONGEST_ARN ? undefined : RESERVATION.exec(value)?.[1];
 }
 
 function reservationAmong(resources: readonly unknown[]): string | undefined {

@@ -98,9 +98,12 @@ export function described(value: unknown): string {
 const INSTANCE =
   /^(?:arn:aws[a-z0-9-]*:ec2:[a-z0-9:-]*:instance\/)?(i-(?:[0-9a-f]{17}|[0-9a-f]{8}))$/;
 
+// What is found keeps the whole of a long text alive.
+export const LONGEST_ARN = 256;
+
 /** The instance ID that the text is, or that it names as an ARN of any partition. */
 export function instanceIdIn(value: string): string | undefined {
-  return INSTANCE.exec(value)?.[1];
+  return value.length > LONGEST_ARN ? undefined : INSTANCE.exec(value)?.[1];
 }
 
 const RFC_3339 =

@@ -1,6 +1,6 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
 import type { Report } from '../report/report.ts';
-import type { Message, Queue } from './queue.ts';
+import type { Queue, Receipt } from './queue.ts';
 
 /** How long a received message is hidden from others; extended at half while it is in hand. */
 export const VISIBILITY_SECONDS = 20;
@@ -16,7 +16,7 @@ export type Settlement =
   /** Comes back by itself when its visibility ends: left to the queue's redrive policy. */
   | Readonly<{ end: 'leave' }>;
 
-type Held = { message: Message; timer: Timer };
+type Held = { message: Receipt; timer: Timer };
 
 /**
  * The messages in hand: received and not settled. Keeps them hidden, and settles each exactly once;
@@ -40,7 +40,7 @@ export class Hand {
   }
 
   /** False: the message was in hand already, and only its handle is news. */
-  take(message: Message): boolean {
+  take(message: Receipt): boolean {
     const present = this.held.get(message.id);
     if (present !== undefined) {
       present.message = message;
@@ -52,7 +52,7 @@ export class Hand {
   }
 
   /** Never rejects: a settlement that fails brings the message back, and it is judged again. */
-  settle(message: Message, settlement: Settlement): void {
+  settle(message: Receipt, settlement: Settlement): void {
     const held = this.held.get(message.id);
     if (held === undefined) return;
     held.timer.cancel();
@@ -68,7 +68,7 @@ export class Hand {
     await Promise.race([settled, pause(this.clock, GIVE_BACK_WITHIN_MS, known.signal)]);
   }
 
-  private async perform(message: Message, settlement: Settlement): Promise<void> {
+  private async perform(message: Receipt, settlement: Settlement): Promise<void> {
     try {
       switch (settlement.end) {
         case 'delete':

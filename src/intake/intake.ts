@@ -13,7 +13,7 @@ import { factsOf, Judge, subjectOf, type EventVerdict } from './judge.ts';
 import type { LaunchPolicy } from './launch-hooks.ts';
 import type { NodeIndex, NodeStore } from './node-store.ts';
 import { Park, type HomelessMessage, type ParkedMessage } from './park.ts';
-import type { Message, Queue } from './queue.ts';
+import type { Message, Queue, Receipt } from './queue.ts';
 import { Receiver } from './receive.ts';
 import type { Records } from './records.ts';
 
@@ -74,6 +74,7 @@ export class Intake {
   private tallyTimer: ReturnType<Clock['after']> | undefined;
   private unsubscribe: (() => void) | undefined;
   private readonly judging = new Set<Promise<void>>();
+  private eventsInHand = 0;
   private redrive: 'unknown' | 'none' | 'some' = 'unknown';
   private proving = false;
   private proveAgainAt = 0;
@@ -152,23 +153,26 @@ export class Intake {
   private room(): number {
     if (this.breaker.isOpen) return 0;
     const bound = Math.round(this.records.rate(PARALLEL_WRITES) * SECONDS_IN_HAND);
-    return Math.min(Math.max(bound, MIN_IN_HAND), MAX_IN_HAND) - this.hand.size;
+    // One message may tell of many instances, each of which is written to its Node.
+    const inHand = Math.max(this.hand.size, this.eventsInHand);
+    return Math.min(Math.max(bound, MIN_IN_HAND), MAX_IN_HAND) - inHand;
   }
 
   private accept(messages: readonly Message[]): void {
-    for (const message of messages) {
+    for (const { body, ...message } of messages) {
       if (!this.hand.take(message)) continue;
       if (this.breaker.isOpen || this.isStopping()) {
         this.hand.settle(message, { end: 'hide', seconds: 0 });
         continue;
       }
       this.park.take(message.id);
-      this.track(this.handle(message));
+      this.handle(message, body);
     }
   }
 
-  private async handle(message: Message): Promise<void> {
-    const parsed = parse(message.body, { sentAt: message.sentAt });
+  /** At once, so that the body is kept by nobody who waits. */
+  private handle(message: Receipt, body: string): void {
+    const parsed = parse(body, { sentAt: message.sentAt });
     switch (parsed.outcome) {
       case 'events':
         for (const warning of parsed.warnings) {
@@ -177,7 +181,7 @@ export class Intake {
         for (const event of parsed.events) {
           this.ports.report.debug('event received', { messageId: message.id, ...factsOf(event) });
         }
-        this.settle(message, await this.judgeAll(message, parsed.events));
+        this.judgeAndSettle(message, parsed.events);
         return;
       case 'not-ours':
         this.count('none', parsed.reason);
@@ -189,15 +193,25 @@ export class Intake {
         this.settle(message, { end: 'delete' });
         return;
       case 'malformed':
-        this.settle(message, this.judgeMalformed(message, parsed.reason));
+        this.settle(message, this.judgeMalformed(message, parsed.reason, body));
         return;
       default:
         throw new Error(`unexpected result: ${JSON.stringify(parsed satisfies never)}`);
     }
   }
 
+  private judgeAndSettle(message: Receipt, events: readonly Event[]): void {
+    this.eventsInHand += events.length;
+    this.track(
+      this.judgeAll(message, events).then((settlement) => {
+        this.eventsInHand -= events.length;
+        this.settle(message, settlement);
+      }),
+    );
+  }
+
   /** Each event is recorded without waiting for the others; the message ends when all have. */
-  private async judgeAll(message: Message, events: readonly Event[]): Promise<Settlement> {
+  private async judgeAll(message: Receipt, events: readonly Event[]): Promise<Settlement> {
     const { signal } = this.stopping;
     const verdicts = await Promise.all(
       events.map((event) =>
@@ -230,11 +244,11 @@ export class Intake {
     return { end: 'delete' };
   }
 
-  private judgeMalformed(message: Message, reason: string): Settlement {
+  private judgeMalformed(message: Receipt, reason: string, body: string): Settlement {
     const facts = { messageId: message.id, reason, receives: message.receiveCount };
     this.count('none', 'malformed');
     if (this.redrive === 'none' && message.receiveCount >= MAX_MALFORMED_RECEIVES) {
-      this.ports.report.error('malformed message deleted', { ...facts, body: message.body });
+      this.ports.report.error('malformed message deleted', { ...facts, body });
       return { end: 'delete' };
     }
     this.ports.report.warn('malformed message', facts);
@@ -242,7 +256,7 @@ export class Intake {
   }
 
   /** Hidden for its grace and a little more; remembered, if there is room, for a Node that appears. */
-  private parkMessage(message: Message, events: readonly NodeEvent[]): Settlement {
+  private parkMessage(message: Receipt, events: readonly NodeEvent[]): Settlement {
     // While another event of the message was recorded, say: parked, it would wait in vain.
     if (events.some((event) => this.hasNode(event)))
       return { end: 'hide', seconds: MISSED_SECONDS };
@@ -261,7 +275,7 @@ export class Intake {
 
   /** Hidden for a minute, and again at half of it; remembered, if there is room, for its Node. */
   private hold(
-    message: Message,
+    message: Receipt,
     event: LaunchHook | CapacityBlockExpiry,
     againAt: number,
   ): Settlement {
@@ -282,11 +296,7 @@ export class Intake {
   private rejudge(parked: ParkedMessage): void {
     this.park.take(parked.message.id);
     if (!this.hand.take(parked.message)) return;
-    this.track(
-      this.judgeAll(parked.message, parked.events).then((settlement) =>
-        this.settle(parked.message, settlement),
-      ),
-    );
+    this.judgeAndSettle(parked.message, parked.events);
   }
 
   private takeUpDue(due: readonly ParkedMessage[]): void {
@@ -346,7 +356,7 @@ export class Intake {
   }
 
   private async completeUnknownHooks(
-    message: Message,
+    message: Receipt,
     events: readonly NodeEvent[],
   ): Promise<Settlement> {
     if (!this.policy.completeUnknownHooks) return { end: 'delete' };
@@ -365,7 +375,7 @@ export class Intake {
     return done ? { end: 'delete' } : { end: 'hide', seconds: RECHECK_SECONDS };
   }
 
-  private settle(message: Message, settlement: Settlement): void {
+  private settle(message: Receipt, settlement: Settlement): void {
     this.hand.settle(message, settlement);
     this.receiver.wake();
   }

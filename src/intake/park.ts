@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../clock.ts';
 import type { CapacityBlockExpiry, LaunchHook } from '../events/event.ts';
 import type { NodeEvent } from '../plan/interruption.ts';
 import { subjectOf } from './judge.ts';
-import type { Message } from './queue.ts';
+import type { Receipt } from './queue.ts';
 
 /** A message that waits, hidden. */
 export type ParkedMessage = HomelessMessage | HeldMessage;
@@ -10,7 +10,7 @@ export type ParkedMessage = HomelessMessage | HeldMessage;
 /** Its instance, or capacity block, has no Node (yet). */
 export type HomelessMessage = Readonly<{
   waitsFor: 'a Node';
-  message: Message;
+  message: Receipt;
   /** Those of its events that wait for a Node. */
   events: readonly NodeEvent[];
   parkedAt: number;
@@ -21,7 +21,7 @@ export type HomelessMessage = Readonly<{
 /** Its Node is there and not yet what it should be; the only record until then. */
 type HeldMessage = Readonly<{
   waitsFor: 'news of its Node';
-  message: Message;
+  message: Receipt;
   events: readonly [LaunchHook | CapacityBlockExpiry];
   /** When it is looked at, and hidden, again. */
   until: number;
@@ -29,6 +29,8 @@ type HeldMessage = Readonly<{
 
 /** Beyond this many, messages are only hidden, and judged again when they come back. */
 const MAX_PARKED = 10_000;
+/** Of all of them together: one message may tell of ten thousand instances. */
+const MAX_PARKED_EVENTS = 50_000;
 const SWEEP_MS = 1000;
 
 /**
@@ -39,6 +41,7 @@ const SWEEP_MS = 1000;
 export class Park {
   private readonly byMessage = new Map<string, ParkedMessage>();
   private readonly bySubject = new Map<string, Set<string>>();
+  private eventCount = 0;
   private sweeping: Timer | undefined;
   private readonly clock: Clock;
   private readonly onDue: (due: readonly ParkedMessage[]) => void;
@@ -59,8 +62,10 @@ export class Park {
   /** False: there is no room. */
   add(parked: ParkedMessage): boolean {
     this.take(parked.message.id);
-    if (this.byMessage.size >= MAX_PARKED) return false;
+    const eventCount = this.eventCount + parked.events.length;
+    if (this.byMessage.size >= MAX_PARKED || eventCount > MAX_PARKED_EVENTS) return false;
     this.byMessage.set(parked.message.id, parked);
+    this.eventCount = eventCount;
     for (const subject of parked.events.map(subjectOf)) {
       const ids = this.bySubject.get(subject) ?? new Set();
       this.bySubject.set(subject, ids.add(parked.message.id));
@@ -78,6 +83,7 @@ export class Park {
     const parked = this.byMessage.get(messageId);
     if (parked === undefined) return undefined;
     this.byMessage.delete(messageId);
+    this.eventCount -= parked.events.length;
     for (const subject of parked.events.map(subjectOf)) {
       const ids = this.bySubject.get(subject);
       ids?.delete(messageId);

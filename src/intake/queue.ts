@@ -1,13 +1,17 @@
-/** One message as one receive handed it out. Times are epoch milliseconds. */
-export type Message = Readonly<{
+/**
+ * One message as one receive handed it out, without its body: all that is kept of it once it is
+ * parsed, for a body may have a MiB. Times are epoch milliseconds.
+ */
+export type Receipt = Readonly<{
   id: string;
   /** Belongs to this receive: after a later receive of the same message only the newer is sure to work. */
   receiptHandle: string;
-  body: string;
   sentAt: number;
   firstReceivedAt: number;
   receiveCount: number;
 }>;
+
+export type Message = Receipt & Readonly<{ body: string }>;
 
 /**
  * The queue, as intake uses it. `delete` and `setVisibility` may be called for single messages at any
@@ -22,9 +26,9 @@ export interface Queue {
     request: Readonly<{ max: number; waitSeconds: number; visibilitySeconds: number }>,
     signal: AbortSignal,
   ): Promise<readonly Message[]>;
-  delete(message: Message): Promise<boolean>;
+  delete(message: Receipt): Promise<boolean>;
   /** 0 gives the message back. At most 43,200. */
-  setVisibility(message: Message, seconds: number): Promise<boolean>;
+  setVisibility(message: Receipt, seconds: number): Promise<boolean>;
   /** Receives after which the redrive policy takes a message away; undefined without one, or if it may not be read. */
   maxReceiveCount(signal: AbortSignal): Promise<number | undefined>;
 }

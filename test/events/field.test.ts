@@ -37,6 +37,11 @@ describe('an instance ID', () => {
   ])('is not in %j', (text) => {
     expect(instanceIdIn(text)).toBeUndefined();
   });
+
+  test('is not in a text that it would keep alive, far longer than any ARN', () => {
+    const region = 'a'.repeat(1_000_000);
+    expect(instanceIdIn(`arn:aws:ec2:${region}:instance/i-0a1b2c3d`)).toBeUndefined();
+  });
 });
 
 describe('a time', () => {

@@ -22,7 +22,6 @@ function parked(
     message: {
       id,
       receiptHandle: id,
-      body: '',
       sentAt: now,
       firstReceivedAt: now,
       receiveCount: 1,

@@ -59,6 +59,7 @@ export class HookKeeper {
   follow(journal: Journal, plan: Plan | undefined): void {
     this.instanceId = journal.machine.instanceId;
     this.neededUntil = plan?.deadlineAt;
+    this.forgetAllBut(new Set(journal.live.map(({ hook }) => hook?.token)));
     for (const interruption of journal.live) {
       if (!isHooked(interruption)) continue;
       const { hook } = interruption;
@@ -67,6 +68,17 @@ export class HookKeeper {
         void this.describe(hook);
       }
       if (this.isOurs(interruption)) this.keepAlive(interruption);
+    }
+  }
+
+  private forgetAllBut(live: ReadonlySet<string | undefined>): void {
+    for (const tokens of [this.described, this.done]) {
+      for (const token of tokens) if (!live.has(token)) tokens.delete(token);
+    }
+    for (const [token, { timer }] of this.beats) {
+      if (live.has(token)) continue;
+      timer?.cancel();
+      this.beats.delete(token);
     }
   }
 

@@ -87,6 +87,32 @@ type Task = {
 /** How a pod left. */
 type Way = 'by itself' | 'evicted' | 'deleted past its budget';
 
+/** What is kept of pods that left long since. */
+class Departed {
+  readonly ways: Record<Way, number> = {
+    'by itself': 0,
+    evicted: 0,
+    'deleted past its budget': 0,
+  };
+  /** The latest: those before had their time to be detached. */
+  claims: readonly Claim[] = [];
+
+  add(pod: PodView, way: Way): void {
+    this.ways[way] += 1;
+    if (pod.claims.length === 0) return;
+    this.claims = [...this.claims, ...claimsOf(pod)].slice(-MAX_CLAIMS_KEPT);
+  }
+}
+
+type Claim = Readonly<{ namespace: string; claim: string }>;
+
+function claimsOf({ namespace, claims }: PodView): readonly Claim[] {
+  return claims.map((claim) => ({ namespace, claim }));
+}
+
+const MAX_CLAIMS_KEPT = 1000;
+/** Of pods that come to a node that is drained. */
+const MAX_LATE_CONTROLLERS = 1000;
 /** Pods bound just before the taint are found by a list this long after the mark. */
 const SECOND_LIST_MS = 3000;
 const LIST_RETRY_MS = 1000;
@@ -128,7 +154,9 @@ const MAX_PODS_TOLD = 20;
  * its plan, never start a second one.
  */
 export class NodeDrain {
+  /** Of the pods of the latest list and since. */
   private readonly tasks = new Map<string, Task>();
+  private readonly departed = new Departed();
   private readonly left = new Map<LeaveReason, number>();
   private readonly lateControllers = new Set<string>();
   /** By owner, or name: in how many lists after the first there were new pods of it, and which was the last. */
@@ -430,7 +458,9 @@ export class NodeDrain {
     }
     // What this very list found gone needs no other list.
     for (const task of this.tasks.values()) {
-      if (task.state !== 'gone' && !present.has(task.pod.uid)) this.strikeOut(task, moment);
+      if (present.has(task.pod.uid)) continue;
+      if (task.state !== 'gone') this.strikeOut(task, moment);
+      else if (task.goneMoment < moment) this.forget(task);
     }
   }
 
@@ -475,6 +505,9 @@ export class NodeDrain {
   private isKnownLatecomer(pod: PodView): boolean {
     const controller = pod.owner?.uid ?? pod.uid;
     if (this.lateControllers.has(controller)) return true;
+    const [oldest] = this.lateControllers;
+    if (oldest !== undefined && this.lateControllers.size >= MAX_LATE_CONTROLLERS)
+      this.lateControllers.delete(oldest);
     this.lateControllers.add(controller);
     return false;
   }
@@ -488,7 +521,11 @@ export class NodeDrain {
     const key = owner?.uid ?? `${namespace}/${name}`;
     const known = this.comebacks.get(key);
     const times = (known?.times ?? 0) + (known?.moment === moment ? 0 : 1);
+    this.comebacks.delete(key);
     this.comebacks.set(key, { times, moment });
+    const [oldest] = this.comebacks.keys();
+    if (oldest !== undefined && this.comebacks.size > MAX_LATE_CONTROLLERS)
+      this.comebacks.delete(oldest);
     if (times < 2) return 0;
     if (times === 2 && known?.moment !== moment) {
       const facts = { ...this.factsOf(task), owner: owner?.name };
@@ -532,6 +569,12 @@ export class NodeDrain {
     this.progressAt = this.ports.clock.now();
     task.goneMoment = moment;
     this.ports.departures.unregister(task.pod.uid);
+  }
+
+  /** No list will show it again. A drain may last for weeks, in which pods come and go. */
+  private forget({ pod, way }: Task): void {
+    this.tasks.delete(pod.uid);
+    this.departed.add(pod, way);
   }
 
   /** Queues every step that is due; returns when the next one will be (epoch ms). */
@@ -851,9 +894,9 @@ export class NodeDrain {
   /** Volumes of the pods that left must be detached before those can start elsewhere. */
   private async detachVolumes(): Promise<void> {
     const { clock, report } = this.ports;
-    const claims = [...this.tasks.values()].flatMap(({ pod, state }) =>
-      state === 'gone' ? pod.claims.map((claim) => ({ namespace: pod.namespace, claim })) : [],
-    );
+    const claims = [...this.tasks.values()]
+      .flatMap(({ pod, state }) => (state === 'gone' ? claimsOf(pod) : []))
+      .concat(this.departed.claims);
     if (!this.policy.waitForVolumes || claims.length === 0) return;
     const latestAt = clock.now() + VOLUMES_WITHOUT_DEADLINE_MS;
     // A deadline may come, or tighten, meanwhile.
@@ -893,7 +936,7 @@ export class NodeDrain {
 
   /** Which volumes of these claims are attached; `known` keeps what each claim is bound to. */
   private async attachedOf(
-    claims: readonly Readonly<{ namespace: string; claim: string }>[],
+    claims: readonly Claim[],
     known: Map<string, string | undefined>,
   ): Promise<Readonly<{ volumes: readonly string[] }> | Denied> {
     const { volumes } = this.ports;
@@ -1088,7 +1131,7 @@ export class NodeDrain {
   }
 
   private podCounts(): PodCounts {
-    const ways: Record<Way, number> = { 'by itself': 0, evicted: 0, 'deleted past its budget': 0 };
+    const ways = { ...this.departed.ways };
     for (const { state, way } of this.tasks.values()) if (state === 'gone') ways[way] += 1;
     return {
       evicted: ways.evicted,

@@ -109,7 +109,7 @@ export class Pacer {
     this.giving.set(name, ids);
     const { outcome } = await journals.apply(name, { type: 'begun', ids });
     this.giving.delete(name);
-    if (outcome === 'unreachable' || outcome === 'refused') {
+    if ((outcome === 'unreachable' || outcome === 'refused') && this.paced.has(name)) {
       this.passedOver.set(name, clock.now() + RETRY_MS[outcome]);
     } else {
       this.passedOver.delete(name);

@@ -6,6 +6,7 @@ import {
   INTERRUPTION_KEY,
   JOURNAL_KEY,
   LOAD_BALANCER_KEY,
+  LONGEST_JOURNAL_KEPT,
   MANAGER_KEYS,
   ZONE_KEY,
   type NodePatch,
@@ -78,10 +79,16 @@ export function projectNode(
     selected: selector(labels),
     interruptionLabel: labels[INTERRUPTION_KEY],
     excludeFromLoadBalancers: labels[LOAD_BALANCER_KEY],
-    journal: annotations[JOURNAL_KEY],
+    journal: beginningOf(annotations[JOURNAL_KEY]),
     held: annotations[HOLD_KEY] !== undefined,
     deleting: metadata.deletionTimestamp !== undefined,
   };
+}
+
+/** A copy, for a part of a text keeps the whole of it. */
+function beginningOf(text: string | undefined): string | undefined {
+  if (text === undefined || text.length <= LONGEST_JOURNAL_KEPT) return text;
+  return Buffer.from(text.slice(0, LONGEST_JOURNAL_KEPT)).toString();
 }
 
 function managerOf(labels: Readonly<Record<string, string>>): NodeView['manager'] {

@@ -58,9 +58,16 @@ export class LoadBalancerFloor {
   }
 
   private count({ zone, isTarget }: Share, by: 1 | -1): void {
-    this.readyInZone.set(zone, (this.readyInZone.get(zone) ?? 0) + by);
+    add(this.readyInZone, zone, by);
     if (!isTarget) return;
     this.targets += by;
-    this.targetsInZone.set(zone, (this.targetsInZone.get(zone) ?? 0) + by);
+    add(this.targetsInZone, zone, by);
   }
+}
+
+/** A zone without nodes is forgotten: kubelets choose the names. */
+function add(counts: Map<string, number>, zone: string, by: 1 | -1): void {
+  const count = (counts.get(zone) ?? 0) + by;
+  if (count === 0) counts.delete(zone);
+  else counts.set(zone, count);
 }

@@ -36,7 +36,7 @@ export type NodeView = Readonly<{
   interruptionLabel: string | undefined;
   /** Value of `node.kubernetes.io/exclude-from-external-load-balancers`. */
   excludeFromLoadBalancers: string | undefined;
-  /** Annotation `node-termination-controller/journal`, as it stands. */
+  /** Annotation `node-termination-controller/journal`, as it stands; of one that is too long to be read, the beginning. */
   journal: string | undefined;
   /** Whether annotation `node-termination-controller/hold` stands on it. */
   held: boolean;
@@ -67,6 +67,8 @@ export type NodePatch = Readonly<{
 /** Names of what we put on a Node; charts, dashboards and people depend on them. */
 export const INTERRUPTION_KEY = 'node-termination-controller/interruption';
 export const JOURNAL_KEY = 'node-termination-controller/journal';
+/** More than can be read (`MAX_JOURNAL_BYTES`): anybody may have written it, and the index holds all Nodes'. */
+export const LONGEST_JOURNAL_KEPT = 17 * 1024;
 export const UNREADABLE_JOURNAL_KEY = 'node-termination-controller/journal-unreadable';
 export const HOLD_KEY = 'node-termination-controller/hold';
 /** https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers */

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { compareVersions, projectNode } from '../../src/kubernetes/nodes.ts';
 import { projectPod } from '../../src/kubernetes/pods.ts';
 import { parseSelector } from '../../src/kubernetes/selector.ts';
+import { readJournal } from '../../src/plan/journal.ts';
 
 const all = parseSelector('');
 const identity = { name: 'a', uid: 'u', resourceVersion: '7' };
@@ -66,6 +67,13 @@ describe('a node', () => {
       held: true,
       deleting: true,
     });
+  });
+
+  test('keeps no more of a journal than could be read', () => {
+    const annotations = { 'node-termination-controller/journal': 'x'.repeat(250_000) };
+    const node = projectNode({ metadata: { ...identity, annotations } }, all, 'reservation');
+    expect(node?.journal).toHaveLength(17 * 1024);
+    expect(readJournal(node?.journal)).toEqual({ outcome: 'unreadable', reason: 'too long' });
   });
 
   test('may have nothing but a name', () => {

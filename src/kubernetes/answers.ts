@@ -5,16 +5,15 @@ import type { Answer, Failure } from './connection.ts';
 /** What the API server's answers mean. https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/ */
 
 /** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/ */
-type Status = {
-  message?: string;
-  reason?: string;
-  details?: {
-    name?: string;
-    kind?: string;
-    causes?: readonly { reason?: string; message?: string }[];
-    retryAfterSeconds?: number;
-  };
-};
+type Status = Readonly<{
+  message: string | undefined;
+  reason: string | undefined;
+  /** Of the object it is about. */
+  name: string | undefined;
+  kind: string | undefined;
+  causes: readonly Readonly<{ reason: string | undefined; message: string | undefined }>[];
+  retryAfterSeconds: number | undefined;
+}>;
 
 type Unsuccessful = Exclude<Answer, { kind: 'success' }>;
 type WriteFailure = Exclude<WriteAnswer, { outcome: 'written' }>;
@@ -60,7 +59,7 @@ export function evictionAnswer(answer: Answer): EvictionAnswer {
       retryAfterMs: retryAfterMs(answer),
     };
   }
-  if (status === 429 || status === 503 || statusOf(answer)?.reason === 'ServerTimeout') {
+  if (status === 429 || status === 503 || statusOf(answer).reason === 'ServerTimeout') {
     return { outcome: 'overloaded', retryAfterMs: retryAfterMs(answer) };
   }
   return { outcome: 'refused', reason: refusalReason(answer), message };
@@ -90,7 +89,7 @@ function isOfWebhook(message: string): boolean {
 }
 
 function isAboutBudget(answer: Failure): boolean {
-  return statusOf(answer)?.details?.kind?.startsWith('poddisruptionbudget') === true;
+  return statusOf(answer).kind?.startsWith('poddisruptionbudget') === true;
 }
 
 function refusalReason(answer: Failure): Extract<EvictionAnswer, { outcome: 'refused' }>['reason'] {
@@ -103,38 +102,57 @@ function refusalReason(answer: Failure): Extract<EvictionAnswer, { outcome: 'ref
 /** The message names it ("The disruption budget guard needs …"), or the details of a 403 do. */
 function budgetOf(answer: Failure): string | undefined {
   const status = statusOf(answer);
-  if (isAboutBudget(answer)) return status?.details?.name;
-  for (const { reason, message } of status?.details?.causes ?? []) {
+  if (isAboutBudget(answer)) return status.name;
+  for (const { reason, message } of status.causes) {
     if (reason !== 'DisruptionBudget') continue;
     const name = /^The disruption budget (\S+) /.exec(message ?? '')?.[1];
     if (name !== undefined) return name;
   }
-  return CONTENDED.exec(status?.message ?? '')?.[1];
+  return CONTENDED.exec(status.message ?? '')?.[1];
 }
 
 function hasCause(answer: Failure, reason: string): boolean {
-  return statusOf(answer)?.details?.causes?.some((cause) => cause.reason === reason) === true;
+  return statusOf(answer).causes.some((cause) => cause.reason === reason);
 }
 
 /** Header or Status; 0 is no hint. */
 function retryAfterMs(answer: Failure): number | undefined {
-  const seconds = Number(answer.retryAfter ?? statusOf(answer)?.details?.retryAfterSeconds ?? 0);
+  const seconds = Number(answer.retryAfter ?? statusOf(answer).retryAfterSeconds ?? 0);
   return seconds > 0 ? seconds * 1000 : undefined;
 }
 
 /** What the server says, for people: at most 500 characters. */
 export function messageOf(answer: Failure): string {
   const status = statusOf(answer);
-  const causes = (status?.details?.causes ?? [])
-    .map((cause) => cause.message ?? '')
-    .filter(Boolean);
-  const said = typeof answer.body === 'string' ? answer.body.trim() : status?.message;
+  const causes = status.causes.map((cause) => cause.message ?? '').filter(Boolean);
+  const said = typeof answer.body === 'string' ? answer.body.trim() : status.message;
   const text = [said ?? '', ...causes].filter((part) => part !== '').join(' ');
   return (text === '' ? `HTTP status ${answer.status}` : text).slice(0, 500);
 }
 
-function statusOf(answer: Failure): Status | undefined {
-  return bodyAs<Status>(answer.body);
+/** Each field checked: a proxy in between, or an aggregated API, may have written it. */
+function statusOf({ body }: Failure): Status {
+  const { message, reason, details } = fieldsOf(body);
+  const { name, kind, causes, retryAfterSeconds } = fieldsOf(details);
+  return {
+    message: textOf(message),
+    reason: textOf(reason),
+    name: textOf(name),
+    kind: textOf(kind),
+    causes: (Array.isArray(causes) ? causes : []).map((cause: unknown) => ({
+      reason: textOf(fieldsOf(cause)['reason']),
+      message: textOf(fieldsOf(cause)['message']),
+    })),
+    retryAfterSeconds: typeof retryAfterSeconds === 'number' ? retryAfterSeconds : undefined,
+  };
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return bodyAs<Record<string, unknown>>(value) ?? {};
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
 }
 
 /**
@@ -145,6 +163,16 @@ function statusOf(answer: Failure): Status | undefined {
 export function bodyAs<T extends object>(body: unknown): T | undefined {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- checking each field costs more than parsing
   return typeof body === 'object' && body !== null ? (body as T) : undefined;
+}
+
+/** What is read from an object; undefined where that is not of the shape that the API's schema promises. */
+export function readOr<Raw, T>(raw: Raw, project: (raw: Raw) => T | undefined): T | undefined {
+  try {
+    return project(raw);
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  }
 }
 
 /** A request without the result it was for. */

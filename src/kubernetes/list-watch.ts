@@ -2,7 +2,7 @@ import { unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
-import { ApiFailure, bodyAs, messageOf } from './answers.ts';
+import { ApiFailure, bodyAs, messageOf, readOr } from './answers.ts';
 import type { Answer, Connection } from './connection.ts';
 import { LineSplitter } from './lines.ts';
 
@@ -93,10 +93,9 @@ export async function listAll<T>(
     onPage();
     const page = pageOf(answer.body);
     if (page === undefined) throw new ApiFailure(`list ${feed.what}`, answer);
-    for (const raw of page.items) {
-      const item = feed.project(raw);
-      if (item !== undefined) items.push(item);
-    }
+    const projected = readOr(page.items, (all) => all.map((raw) => feed.project(raw)));
+    if (projected === undefined) throw new ApiFailure(`list ${feed.what}`, answer);
+    for (const item of projected) if (item !== undefined) items.push(item);
     if (page.next === undefined) return { items, resourceVersion: page.resourceVersion };
     next = page.next;
   }

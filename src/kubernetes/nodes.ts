@@ -15,7 +15,7 @@ import {
 } from '../plan/node.ts';
 import type { Report } from '../report/report.ts';
 import type { Watchdog } from '../watchdog.ts';
-import { bodyAs, ApiFailure, writeFailure } from './answers.ts';
+import { bodyAs, ApiFailure, readOr, writeFailure } from './answers.ts';
 import { pathOf, type Answer, type Connection } from './connection.ts';
 import { ListWatch, type ApiObject, type Listed } from './list-watch.ts';
 import { parseSelector, type Selector } from './selector.ts';
@@ -299,7 +299,7 @@ export function createNodeStore({
 
   function viewOf(answer: Answer): NodeView | undefined {
     const raw = answer.kind === 'success' ? bodyAs<RawNode>(answer.body) : undefined;
-    return raw && projectNode(raw, selector, reservationLabel);
+    return raw && readOr(raw, (node) => projectNode(node, selector, reservationLabel));
   }
 
   return {
@@ -351,7 +351,7 @@ export function createNodeStore({
       );
       if (answer.kind === 'failure' && answer.status === 404) return { outcome: 'never' };
       if (answer.kind !== 'success') return { outcome: 'unknown' };
-      const lease = bodyAs<{ spec?: { renewTime?: string } }>(answer.body);
+      const lease = bodyAs<{ spec?: { renewTime?: string } | null }>(answer.body);
       const at = Date.parse(lease?.spec?.renewTime ?? '');
       return Number.isNaN(at) ? { outcome: 'never' } : { outcome: 'at', at };
     },

@@ -1,7 +1,7 @@
 import type { PodKey, Pods, PodWatchListener } from '../drain/pods.ts';
 import { INTERRUPTION_KEY } from '../plan/node.ts';
 import type { PodView } from '../plan/pod.ts';
-import { bodyAs, evictionAnswer, ApiFailure } from './answers.ts';
+import { bodyAs, evictionAnswer, ApiFailure, readOr } from './answers.ts';
 import { pathOf } from './connection.ts';
 import { listAll, ListWatch, type ApiObject, type Feed, type FollowOptions } from './list-watch.ts';
 
@@ -136,7 +136,7 @@ export function createPods(options: FollowOptions): Pods {
       );
       if (answer.kind === 'failure' && answer.status === 404) return undefined;
       const raw = answer.kind === 'success' ? bodyAs<RawPod>(answer.body) : undefined;
-      const pod = raw && projectPod(raw);
+      const pod = raw && readOr(raw, projectPod);
       if (pod === undefined) throw new ApiFailure(`read pod ${namespace}/${name}`, answer);
       return pod;
     },

@@ -64,7 +64,8 @@ export function createVolumes({ connection, clock }: VolumesOptions): Volumes {
       if (answer.kind !== 'success') {
         return deniedOr(new ApiFailure(`read claim ${namespace}/${claim}`, answer));
       }
-      const volume = bodyAs<{ spec?: { volumeName?: string } }>(answer.body)?.spec?.volumeName;
+      const volume = bodyAs<{ spec?: { volumeName?: string } | null }>(answer.body)?.spec
+        ?.volumeName;
       return volume === '' ? undefined : volume;
     },
   };

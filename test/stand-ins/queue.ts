@@ -126,7 +126,7 @@ type QueueState = {
 };
 
 // The journals end here, so that a test that loops cannot eat the machine's memory.
-const longestJournal = 200_000;
+const longestJournal = 1_000_000;
 const pollMs = 20;
 
 /**

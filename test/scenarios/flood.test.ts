@@ -1,0 +1,104 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mapLimited } from '../control-plane/limiter.ts';
+import { eventually } from '../harness/eventually.ts';
+import { heapOf, heapOnDemand } from '../harness/heap.ts';
+import { untilSettled } from '../harness/marks.ts';
+import { spotNotice } from '../harness/messages.ts';
+import { fateOf, timesReceived, untilDeleted } from '../harness/queued.ts';
+import { leastRights } from '../harness/rules.ts';
+import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { instanceId } from '../stand-ins/kubelet.ts';
+
+const options: WorldOptions = leastRights;
+const needs = worldSkipReason(options);
+
+const mebibyte = 1024 * 1024;
+/** Far below what the messages have together, and far above what is kept of them. */
+const mostGrowthMiB = 48;
+
+const floods = [
+  {
+    what: 'messages of other clusters',
+    count: 4000,
+    bytes: 32 * 1024,
+    body: (bytes: number): string =>
+      JSON.stringify({ ...spotNotice({ instanceId: instanceId() }), padding: 'x'.repeat(bytes) }),
+  },
+  {
+    what: 'messages that are none of ours by content',
+    count: 4000,
+    bytes: 32 * 1024,
+    body: (bytes: number): string =>
+      JSON.stringify({ 'detail-type': 'Order Placed', source: 'shop', padding: 'x'.repeat(bytes) }),
+  },
+  {
+    what: 'rubbish',
+    count: 1500,
+    bytes: 96 * 1024,
+    body: (bytes: number): string => `{"detail-type": ${'['.repeat(bytes)}`,
+  },
+];
+
+describe.skipIf(needs)('a queue full of', { meta: { needs } }, () => {
+  let world: World;
+
+  beforeAll(async () => {
+    world = await startWorld(options);
+  });
+
+  afterAll(async () => {
+    await world.stop();
+  });
+
+  it.each(floods)(
+    '$count $what ($bytes bytes each) takes no memory, and notices among and behind them are heard',
+    async ({ what, count, bytes, body }) => {
+      const name = what.replaceAll(/\W+/g, '-');
+      const queue = await world.queues.createQueue(name);
+      const controller = await world.startController({
+        nodeArgs: heapOnDemand,
+        // A line for each receive of rubbish would be another flood.
+        env: { QUEUE_URL: queue.url, LEASE_NAME: name, LOG_LEVEL: 'error' },
+      });
+      const nodes = Array.from({ length: 3 }, (_, at) => ({
+        name: `${name}-${at}`,
+        instanceId: instanceId(),
+      }));
+      await world.kubelet.addNodes(nodes);
+      // A first message, so that all is loaded that there is to load.
+      const [first, ...others] = nodes;
+      const firstId = await queue.send(spotNotice({ instanceId: first?.instanceId ?? '' }));
+      await untilDeleted(queue, [firstId], { timeoutMs: 60_000 });
+      const before = await heapOf(controller);
+
+      const [among, behind] = others;
+      const flood: string[] = [];
+      const send = async (many: number): Promise<void> => {
+        await mapLimited(Array.from({ length: many }), 50, async () => {
+          flood.push(await queue.send(body(bytes)));
+        });
+      };
+      await send(count / 2);
+      const notices = [await queue.send(spotNotice({ instanceId: among?.instanceId ?? '' }))];
+      await send(count / 2);
+      notices.push(await queue.send(spotNotice({ instanceId: behind?.instanceId ?? '' })));
+
+      await untilDeleted(queue, notices, { timeoutMs: 60_000 });
+      const mostReceives = Math.max(...flood.slice(0, 20).map((id) => timesReceived(queue, id)));
+      const received = () =>
+        new Set(
+          queue.events().flatMap((event) => (event.type === 'received' ? [event.messageId] : [])),
+        );
+      await eventually(() => received().size === count + 3, { timeoutMs: 120_000 });
+      const after = await heapOf(controller);
+
+      for (const id of notices) expect(fateOf(queue, id)).toEqual(['sent', 'received', 'deleted']);
+      // What comes back again and again is not before those that have not been heard at all.
+      expect(mostReceives).toBeLessThanOrEqual(2);
+      expect((count * bytes) / mebibyte).toBeGreaterThan(2 * mostGrowthMiB);
+      expect(after - before).toBeLessThan(mostGrowthMiB);
+      await mapLimited(nodes, 3, async (node) => untilSettled(world.api, node.name));
+      expect(await controller.kill()).toMatchObject({ signal: 'SIGKILL' });
+    },
+  );
+});

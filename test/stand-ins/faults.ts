@@ -21,6 +21,8 @@ export type FaultRule<Action extends string> = {
   readonly action?: Action;
   /** How often; until removed unless given. */
   readonly times?: number;
+  /** Asked of each request that matches; all are hit unless given. */
+  readonly hits?: () => boolean;
   readonly fault: Fault;
 };
 
@@ -47,7 +49,10 @@ export function createFaults<Action extends string>(): Faults<Action> {
     },
     next(action) {
       const entry = rules.find(
-        ({ rule, left }) => left > 0 && (rule.action === undefined || rule.action === action),
+        ({ rule, left }) =>
+          left > 0 &&
+          (rule.action === undefined || rule.action === action) &&
+          (rule.hits?.() ?? true),
       );
       if (!entry) return undefined;
       entry.left -= 1;

@@ -33,7 +33,7 @@ describe('nothing is left in memory', () => {
     }
     await clock.advance(600_000);
     const sizes = collectionsOf({ records, drains }, 'flow');
-    expect(sizes.get('flow.records.departed')).toBe(50);
+    expect(sizes.get('flow.records.departed.byInstance')).toBe(50);
     const left = above(5, sizes).filter(([path]) => !path.startsWith('flow.records.departed'));
     expect(left).toEqual([]);
   });

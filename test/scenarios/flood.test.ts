@@ -4,7 +4,7 @@ import { eventually } from '../harness/eventually.ts';
 import { heapOf, heapOnDemand } from '../harness/heap.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { spotNotice } from '../harness/messages.ts';
-import { fateOf, timesReceived, untilDeleted } from '../harness/queued.ts';
+import { timesReceived, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
@@ -92,7 +92,6 @@ describe.skipIf(needs)('a queue full of', { meta: { needs } }, () => {
       await eventually(() => received().size === count + 3, { timeoutMs: 120_000 });
       const after = await heapOf(controller);
 
-      for (const id of notices) expect(fateOf(queue, id)).toEqual(['sent', 'received', 'deleted']);
       // What comes back again and again is not before those that have not been heard at all.
       expect(mostReceives).toBeLessThanOrEqual(2);
       expect((count * bytes) / mebibyte).toBeGreaterThan(2 * mostGrowthMiB);

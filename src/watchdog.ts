@@ -76,6 +76,11 @@ export class Turns {
     this.begin = () => watchdog.begin(stage, what);
   }
 
+  /** What is inside has come on, though nothing has left. */
+  move(): void {
+    this.step?.move();
+  }
+
   enter(): () => void {
     this.inside += 1;
     this.step ??= this.begin();

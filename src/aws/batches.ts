@@ -132,6 +132,7 @@ export class Batches<Entry> {
       this.cut.signal,
     );
     this.underWay--;
+    this.turns.move();
     const again: Item<Entry>[] = [];
     for (const [at, item] of items.entries()) {
       const verdict = verdicts[at] ?? UNMENTIONED;

@@ -35,4 +35,6 @@ const OUTSIDE = new Set([
   'pods',
   'breaker',
   'watchdog',
+  'metrics',
+  'outcomes',
 ]);

@@ -128,6 +128,20 @@ describe('the watch over the edges finds stuck', () => {
 });
 
 describe('no alarm comes of', () => {
+  test('a queue, or an event bus, that refuses every batch for as long as it is tried', async () => {
+    const throttled = async () =>
+      Promise.resolve([{ kind: 'throttled', code: 'Throttling', message: 'slow down' } as const]);
+    const batches = new Batches('put', throttled, clock, {
+      watchdog,
+      mostWaiting: 10,
+      tryForMs: 300_000,
+    });
+    const refusal = batches.add(1).catch((error: unknown) => String(error));
+    await clock.advance(310_000);
+    expect(await refusal).toContain('slow down');
+    expect(stuck()).toEqual([]);
+  });
+
   test.each([
     { way: 'refuses at once', takesMs: 0, timedOut: false },
     { way: 'does not answer', takesMs: 10_000, timedOut: true },

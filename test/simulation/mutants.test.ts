@@ -35,19 +35,23 @@ describe('a controller that', { timeout: LIMIT_MS }, () => {
   );
 });
 
-describe('while no process dies, that invariant is kept by a controller that', { timeout: LIMIT_MS }, () => {
-  const hidden = MUTANTS.filter(({ needsCrashes }) => needsCrashes === true);
+describe(
+  'while no process dies, that invariant is kept by a controller that',
+  { timeout: LIMIT_MS },
+  () => {
+    const hidden = MUTANTS.filter(({ needsCrashes }) => needsCrashes === true);
 
-  test.each(hidden.map((mutant) => [mutant.does, mutant] as const))('%s', async (_, mutant) => {
-    const count = Math.max(CALM_STORMS, await caughtBy(mutant));
-    for (let seed = 1; seed <= count; seed += 1) {
-      const outcome = await run(withoutCrashes(stormOf(seed)), { mutation: mutant.mutation });
-      expect(catches(mutant, outcome), `storm ${seed}`).toBe(false);
-    }
-  });
+    test.each(hidden.map((mutant) => [mutant.does, mutant] as const))('%s', async (_, mutant) => {
+      const count = Math.max(CALM_STORMS, await caughtBy(mutant));
+      for (let seed = 1; seed <= count; seed += 1) {
+        const outcome = await run(withoutCrashes(stormOf(seed)), { mutation: mutant.mutation });
+        expect(catches(mutant, outcome), `storm ${seed}`).toBe(false);
+      }
+    });
 
-  test('at least four of them', () => {
-    expect(hidden.length).toBeGreaterThanOrEqual(4);
-    expect(MUTANTS.length).toBeGreaterThanOrEqual(12);
-  });
-});
+    test('at least four of them', () => {
+      expect(hidden.length).toBeGreaterThanOrEqual(4);
+      expect(MUTANTS.length).toBeGreaterThanOrEqual(12);
+    });
+  },
+);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { getNode, podNamesOn, podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
@@ -271,6 +271,30 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
     expect(next.logged('resumed')).toHaveLength(1);
     expect(await removalsOf(world, { name: pod })).toHaveLength(1);
     expect(timesReceived(queue, id)).toBe(1);
+  });
+
+  it('12: of two replicas one drains, and the other only stands by', async () => {
+    const nodes = await Promise.all(['twelve-a', 'twelve-b'].map((name) => addNode(name, 3)));
+    const { controller: leader, queue } = await runController(world);
+    const standby = await world.startController({
+      env: { QUEUE_URL: queue.url, LEASE_NAME: queue.name, POD_NAME: 'standby' },
+    });
+    onTestFinished(async () => void (await standby.kill()));
+    await standby.waitForLog('standing by');
+
+    const ids = await queue.sendMany(
+      nodes.map(({ instance }) => spotNotice({ instanceId: instance })),
+    );
+    await untilDeleted(queue, ids);
+    for (const name of ['twelve-a', 'twelve-b']) await untilSettled(world.api, name);
+
+    for (const { pod } of nodes) {
+      expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction' }]);
+    }
+    for (const id of ids) expect(timesReceived(queue, id)).toBe(1);
+    expect(leader.logged('drained')).toHaveLength(2);
+    expect(standby.logged('ready')).toEqual([]);
+    expect(standby.logged('draining')).toEqual([]);
   });
 
   it('13: a node is known by its instance, not by a name that another VPC has, too', async () => {

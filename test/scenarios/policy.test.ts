@@ -9,12 +9,13 @@ import {
   rebalance,
   scheduledChange,
   spotNotice,
+  stateChange,
   terminateHook,
 } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
-import { runController } from '../harness/running.ts';
+import { runController, untilProcessed } from '../harness/running.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId, type NodeSpec } from '../stand-ins/kubelet.ts';
@@ -115,6 +116,56 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
       await expectUntouched(name, pod);
       expect(hook.completedAt).toBeUndefined();
+    });
+
+    const startTime = Date.now() + 21 * 86_400_000;
+    const kinds = [
+      {
+        option: 'SCHEDULED_CHANGE_ACTION',
+        kind: 'scheduled-change',
+        message: (instance: string) => scheduledChange({ instanceIds: [instance], startTime }),
+      },
+      {
+        option: 'STATE_CHANGE_ACTION',
+        kind: 'state-change',
+        message: (instance: string) => stateChange({ instanceId: instance, state: 'stopping' }),
+      },
+      {
+        option: 'CAPACITY_RESERVATION_ACTION',
+        kind: 'capacity-reservation',
+        message: (instance: string) => capacityReservationInterruption({ instanceId: instance }),
+      },
+    ];
+
+    it.each(kinds)('$option=cordon marks and evicts nothing', async ({ option, kind, message }) => {
+      const name = `cordon-${kind}`;
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, { [option]: 'cordon' });
+
+      await untilDeleted(queue, [await queue.send(message(instance))]);
+      await untilSettled(world.api, name);
+
+      expect(await marks(name)).toMatchObject({
+        cordoned: true,
+        label: kind,
+        loadBalancerLabel: 'true',
+        taints: [{ key: interruptionKey, value: kind, effect: 'NoSchedule' }],
+      });
+      expect(await podNamesOn(world.api, name)).toEqual([pod]);
+      expect(await removalsOf(world, { name: pod })).toEqual([]);
+    });
+
+    it.each(kinds)('$option=ignore leaves its kind alone, and no other', async (row) => {
+      const { option, kind, message } = row;
+      const name = `ignored-${kind}`;
+      const { instance, pod } = await addNode(name);
+      const { queue } = await runController(world, { [option]: 'ignore' });
+
+      await untilDeleted(queue, [await queue.send(message(instance))]);
+      await untilProcessed(world, queue, `${name}-other`);
+
+      await expectUntouched(name, pod);
+      expect((await marksOn(world.api, `${name}-other`)).label).toBe('spot-interruption');
     });
 
     it('cordon completes a terminate hook that is ours, and the pod stays', async () => {

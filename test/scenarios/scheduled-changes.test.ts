@@ -113,6 +113,53 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
     expect(await untilState('later', 'undone')).toMatchObject(bare);
   });
 
+  it("of several pages, in any order, and the backup region's copy are one change", async () => {
+    const { kubelet } = world;
+    const names = ['page-1', 'page-2', 'page-3'];
+    const instances = names.map(() => instanceId());
+    await kubelet.addNodes(
+      names.map((name, i) => ({ name, instanceId: instances[i] ?? instanceId() })),
+    );
+    const { queue } = await runController(world);
+    const change = {
+      startTime: Date.now() + 40 * 24 * hourMs,
+      eventTypeCode: reboot,
+      eventArn: 'arn:aws:health:eu-central-1::event/EC2/REBOOT/pages',
+      lastUpdatedTime: Date.now(),
+      totalPages: 3,
+    };
+    const pages = instances.map((id, i) =>
+      scheduledChange({ ...change, instanceIds: [id], page: i + 1 }),
+    );
+    const copies = instances.map((id, i) =>
+      scheduledChange({
+        ...change,
+        instanceIds: [id],
+        page: i + 1,
+        region: 'eu-west-1',
+        backupEvent: true,
+      }),
+    );
+
+    await untilDeleted(queue, await queue.sendMany([...pages.toReversed(), ...copies]));
+
+    for (const name of names) {
+      const now = await marks(name);
+      expect(now).toMatchObject(waiting);
+      expect(now.journal?.interruptions).toHaveLength(1);
+    }
+    // One page closes its own instances' change, whichever region tells of it.
+    const closed = {
+      ...change,
+      statusCode: 'closed',
+      lastUpdatedTime: Date.now() + 60_000,
+    } as const;
+    const end = { ...closed, instanceIds: instances.slice(0, 1), page: 1, backupEvent: true };
+    await untilDeleted(queue, [await queue.send(scheduledChange(end))]);
+    expect(await untilState('page-1', 'undone')).toMatchObject(bare);
+    expect(await marks('page-2')).toMatchObject(waiting);
+  });
+
   it('of failing hardware is drained for at once, with weeks to spare, one slot at a time', async () => {
     const { api, kubelet } = world;
     const names = ['retired-1', 'retired-2'];

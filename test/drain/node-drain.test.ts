@@ -719,7 +719,8 @@ describe('a deadline that has passed', () => {
     expect(acts()).toEqual(['evict web-1-1 45', 'evict web-1-2 45']);
   });
 
-  test('is not acted on while nobody can say whether the machine has outlived it', async () => {
+  /** A process that finds a spot notice of ten minutes ago, and a pod still there. */
+  async function longAfterDeadline(): Promise<ReturnType<typeof startDrains>> {
     const outside = newOutside();
     const before = startDrains({ outside });
     addPods(before, 1, { graceSeconds: 45 });
@@ -727,8 +728,11 @@ describe('a deadline that has passed', () => {
     await before.record(spot());
     before.kill();
     await outside.clock.advance(600_000);
+    return startDrains({ outside });
+  }
 
-    const { pods, store, acts, clock } = startDrains({ outside });
+  test('is not acted on while nobody can say whether the machine has outlived it', async () => {
+    const { pods, store, acts, clock } = await longAfterDeadline();
     store.renewals.answerNext({ outcome: 'unknown' }, { outcome: 'unknown' });
     await clock.advance(5000);
     expect(pods.evictions.count).toBe(0);
@@ -737,15 +741,7 @@ describe('a deadline that has passed', () => {
   });
 
   test('is acted on when nobody can say so for half a minute', async () => {
-    const outside = newOutside();
-    const before = startDrains({ outside });
-    addPods(before, 1, { graceSeconds: 45 });
-    before.pods.evictions.hold();
-    await before.record(spot());
-    before.kill();
-    await outside.clock.advance(600_000);
-
-    const { pods, store, acts, clock } = startDrains({ outside });
+    const { pods, store, acts, clock } = await longAfterDeadline();
     store.renewals.answerBy(() => ({ outcome: 'unknown' }));
     await clock.advance(29_000);
     expect(pods.evictions.count).toBe(0);

@@ -3,7 +3,15 @@ import { Pacer } from '../../src/drain/pacer.ts';
 import { at, scheduledChange, stateChange } from '../plan/samples.ts';
 import * as samples from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
-import { addPods, newOutside, rebalance, spot, startDrains, type Started } from './start.ts';
+import {
+  addPods,
+  beginHook,
+  newOutside,
+  rebalance,
+  spot,
+  startDrains,
+  type Started,
+} from './start.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -253,14 +261,7 @@ describe('a machine that goes off', () => {
     const { record, clock, cluster, autoScaling, journal, acts, report } = started;
     cluster.budgets.set('web', 0);
     addPods(started, 2);
-    const action = {
-      group: 'workers',
-      hook: 'drain',
-      token: 'token-1',
-      instanceId: instanceIdOf(1),
-    };
-    autoScaling.begin(action, 3600);
-    await record(samples.terminateHook(0, action));
+    await record(beginHook(started, { timeoutSeconds: 3600 }));
     await clock.advance(10_000);
     expect(autoScaling.completedAt('token-1')).toBeUndefined();
     await record(stateChange('terminated', 10, { instanceId: instanceIdOf(1) }));
@@ -275,19 +276,12 @@ describe('a machine that goes off', () => {
     const outside = newOutside(1);
     const first = startDrains({ outside });
     const { autoScaling } = first;
-    const action = {
-      group: 'workers',
-      hook: 'drain',
-      token: 'token-1',
-      instanceId: instanceIdOf(1),
-    };
-    autoScaling.begin(action, 3600);
     first.hooks.completions.answerBy(() => ({
       outcome: 'failed',
       denied: false,
       message: 'later',
     }));
-    await first.record(samples.terminateHook(0, action));
+    await first.record(beginHook(first, { timeoutSeconds: 3600 }));
     await first.record(stateChange('terminated', 10, { instanceId: instanceIdOf(1) }));
     await first.clock.advance(3000);
     first.kill();

@@ -27,6 +27,14 @@ export type JournalObject = {
   }[];
 };
 
+/** Our taint of a spot notice, and one of another's. */
+export const spotTaint: Taint = {
+  key: interruptionKey,
+  value: 'spot-interruption',
+  effect: 'NoSchedule',
+};
+export const gpuTaint: Taint = { key: 'nvidia.com/gpu', value: 'present', effect: 'NoSchedule' };
+
 /** All that the controller puts on a Node. */
 export type Marks = {
   readonly cordoned: boolean;
@@ -56,14 +64,30 @@ export const noMarks: Marks = {
   journal: undefined,
 };
 
+export async function marksOn(api: ApiClient, node: string): Promise<Marks> {
+  return marksOf(await getNode(api, node));
+}
+
+/** Waits until the journal is in this state; returns the marks then. */
+export async function untilState(
+  api: ApiClient,
+  node: string,
+  state: JournalObject['state'],
+  options?: EventuallyOptions,
+): Promise<Marks> {
+  return eventually(async () => {
+    const marks = await marksOn(api, node);
+    return marks.journal?.state === state && marks;
+  }, options);
+}
+
 /** Waits until the journal says that the node is drained and all about it is dealt with. */
 export async function untilSettled(
   api: ApiClient,
   node: string,
   options?: EventuallyOptions,
 ): Promise<JournalObject> {
-  return eventually(async () => {
-    const { journal } = marksOf(await getNode(api, node));
-    return journal?.state === 'settled' && journal;
-  }, options);
+  const { journal } = await untilState(api, node, 'settled', options);
+  if (journal === undefined) throw new Error(`no journal on ${node}`);
+  return journal;
 }

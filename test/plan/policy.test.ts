@@ -42,8 +42,9 @@ describe('the strongest action', () => {
     expect(planOf(journal({ live }), ignoring, undefined)).toBeUndefined();
   });
 
-  test('of the live interruptions wins, whichever rules', () => {
-    const live = [
+  /** A rebalance recommendation, and a spot notice after it. */
+  const both = journal({
+    live: [
       interruption({
         id: 'rebalance',
         row: 'rebalance',
@@ -52,9 +53,12 @@ describe('the strongest action', () => {
         deadlineAt: undefined,
       }),
       interruption({ deadlineAt: at(120) }),
-    ];
+    ],
+  });
+
+  test('of the live interruptions wins, whichever rules', () => {
     const rules = policy(actions({ 'spot-interruption': 'cordon', rebalance: 'drain' }));
-    expect(planOf(journal({ live }), rules, undefined)).toMatchObject({
+    expect(planOf(both, rules, undefined)).toMatchObject({
       kind: 'spot-interruption',
       action: 'drain',
       deadlineAt: at(120),
@@ -62,18 +66,8 @@ describe('the strongest action', () => {
   });
 
   test('of an interruption that is ignored counts for nothing, and neither does its deadline', () => {
-    const live = [
-      interruption({
-        id: 'rebalance',
-        row: 'rebalance',
-        kind: 'rebalance',
-        begunAt: at(1),
-        deadlineAt: undefined,
-      }),
-      interruption({ deadlineAt: at(120) }),
-    ];
     const rules = policy(actions({ 'spot-interruption': 'ignore', rebalance: 'cordon' }));
-    expect(planOf(journal({ live }), rules, undefined)).toMatchObject({
+    expect(planOf(both, rules, undefined)).toMatchObject({
       kind: 'rebalance',
       action: 'cordon',
       deadlineAt: undefined,

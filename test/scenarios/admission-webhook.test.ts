@@ -3,12 +3,12 @@ import { refuseEvictions } from '../harness/admission.ts';
 import { eventually } from '../harness/eventually.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { rebalance, terminateHook } from '../harness/messages.ts';
+import { addNode, addPod, beginHook } from '../harness/nodes.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import { createNamespace, createPod, untilRunning, type PodSpec } from '../harness/workloads.ts';
+import { createNamespace } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
-import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights, backend: 'real' };
 const needs = worldSkipReason(options);
@@ -26,22 +26,6 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
     await world.stop();
   });
 
-  async function addNode(name: string) {
-    const instance = instanceId();
-    await world.kubelet.addNode({ name, instanceId: instance });
-    return instance;
-  }
-
-  async function addPod(spec: PodSpec) {
-    await untilRunning(world.kubelet, [await createPod(world.api, spec)]);
-  }
-
-  function beginHook(group: string, instance: string, timeoutSeconds: number) {
-    const { autoScaling } = world;
-    autoScaling.addHook({ group, hook: 'drain', heartbeatTimeoutSeconds: timeoutSeconds });
-    return autoScaling.beginAction({ group, hook: 'drain', instanceId: instance });
-  }
-
   it.each([
     { code: 403, message: 'not on a Sunday' },
     { code: 500, message: 'out of order' },
@@ -49,20 +33,20 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
     'that a webhook refuses with $code waits alone, and is made past it in the end',
     async (refusal) => {
       const node = `webhook-${refusal.code}`;
-      const instance = await addNode(node);
+      const instance = await addNode(world, node);
       await createNamespace(world.api, node);
-      await addPod({
+      await addPod(world, {
         name: 'guarded',
         namespace: node,
         node,
         graceSeconds: 2,
         behaviour: exitsSoon,
       });
-      await addPod({ name: `${node}-free`, node, behaviour: exitsSoon });
+      await addPod(world, { name: `${node}-free`, node, behaviour: exitsSoon });
       const webhook = await refuseEvictions(world.api, node, refusal);
       onTestFinished(() => webhook.stop());
       const { queue } = await runController(world);
-      const hook = beginHook(node, instance, 24);
+      const hook = beginHook(world, node, instance, { timeoutSeconds: 24 });
 
       await queue.send(terminateHook({ ...hook }));
       await eventually(() => hook.completedAt !== undefined, { timeoutMs: 60_000 });
@@ -80,9 +64,9 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
 
   it('that a webhook refuses for a while is made when it relents', async () => {
     const node = 'webhook-relents';
-    const instance = await addNode(node);
+    const instance = await addNode(world, node);
     await createNamespace(world.api, node);
-    await addPod({ name: 'guarded', namespace: node, node, behaviour: exitsSoon });
+    await addPod(world, { name: 'guarded', namespace: node, node, behaviour: exitsSoon });
     const webhook = await refuseEvictions(world.api, node, { code: 403, message: 'not yet' });
     onTestFinished(() => webhook.stop());
     const { queue } = await runController(world);

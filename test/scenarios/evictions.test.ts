@@ -3,20 +3,12 @@ import { deletePod, findPod, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
+import { addNode, addPod, beginHook } from '../harness/nodes.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import {
-  budgetStatus,
-  createBudget,
-  createNamespace,
-  createOwner,
-  createPod,
-  untilRunning,
-  type PodSpec,
-} from '../harness/workloads.ts';
+import { budgetStatus, createBudget, createNamespace, createOwner } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
-import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -35,18 +27,6 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
     await world.stop();
   });
 
-  async function addNode(name: string) {
-    const instance = instanceId();
-    await world.kubelet.addNode({ name, instanceId: instance });
-    return instance;
-  }
-
-  async function addPod(spec: PodSpec) {
-    const pod = await createPod(world.api, spec);
-    await untilRunning(world.kubelet, [pod]);
-    return pod;
-  }
-
   /** Which never allows anything. */
   async function budget(name: string, labels: Readonly<Record<string, string>>) {
     await createBudget(world.api, { name, matchLabels: labels, minAvailable: 1 });
@@ -56,16 +36,10 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
     });
   }
 
-  function beginHook(group: string, instance: string, timeoutSeconds: number) {
-    const { autoScaling } = world;
-    autoScaling.addHook({ group, hook: 'drain', heartbeatTimeoutSeconds: timeoutSeconds });
-    return autoScaling.beginAction({ group, hook: 'drain', instanceId: instance });
-  }
-
   it('is not needed for a pod that finishes while its budget holds it', async () => {
-    const instance = await addNode('finishing');
+    const instance = await addNode(world, 'finishing');
     const labels = { app: 'finishing' };
-    await addPod({
+    await addPod(world, {
       name: 'finishing-job',
       node: 'finishing',
       labels,
@@ -85,9 +59,9 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
   });
 
   it('is not needed for a pod that others delete while its budget holds it', async () => {
-    const instance = await addNode('deleted');
+    const instance = await addNode(world, 'deleted');
     const labels = { app: 'deleted' };
-    await addPod({ name: 'deleted-pod', node: 'deleted', labels, behaviour: exitsSoon });
+    await addPod(world, { name: 'deleted-pod', node: 'deleted', labels, behaviour: exitsSoon });
     await budget('deleted', labels);
     const { queue } = await runController(world);
 
@@ -104,17 +78,17 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
 
   it('of pods that come late and tolerate the taint is made once for their controller', async () => {
     const node = 'late';
-    const instance = await addNode(node);
-    await addPod({ name: 'late-slow', node, behaviour: { exitsAfterSeconds: 10 } });
+    const instance = await addNode(world, node);
+    await addPod(world, { name: 'late-slow', node, behaviour: { exitsAfterSeconds: 10 } });
     const owner = await createOwner(world.api, 'StatefulSet', { name: 'late' });
     const { controller, queue } = await runController(world);
 
     await queue.send(spotNotice({ instanceId: instance }));
     await eventually(() => world.kubelet.record('late-slow').deletions.length > 0);
     const late = { node, owner, tolerations: toleratesAll };
-    await addPod({ ...late, name: 'late-first', behaviour: exitsSoon });
+    await addPod(world, { ...late, name: 'late-first', behaviour: exitsSoon });
     await eventually(async () => (await findPod(world.api, 'late-first')) === undefined);
-    await addPod({ ...late, name: 'late-second' });
+    await addPod(world, { ...late, name: 'late-second' });
     await untilSettled(world.api, node, { timeoutMs: 60_000 });
 
     expect(await removalsOf(world, { name: 'late-first' })).toMatchObject([{ by: 'eviction' }]);
@@ -125,10 +99,10 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
 
   it('of a pod whose namespace is going is left to the namespace', async () => {
     const node = 'going';
-    const instance = await addNode(node);
+    const instance = await addNode(world, node);
     await createNamespace(world.api, 'going');
-    await addPod({ name: 'going-pod', namespace: 'going', node, behaviour: exitsSoon });
-    await addPod({ name: 'staying-pod', node, behaviour: exitsSoon });
+    await addPod(world, { name: 'going-pod', namespace: 'going', node, behaviour: exitsSoon });
+    await addPod(world, { name: 'staying-pod', node, behaviour: exitsSoon });
     const { queue } = await runController(world);
 
     await world.api.delete('/api/v1/namespaces/going');
@@ -142,13 +116,19 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
 
   it('of a pod with two budgets can never succeed: it is deleted when its time has come', async () => {
     const node = 'two-budgets';
-    const instance = await addNode(node);
+    const instance = await addNode(world, node);
     const labels = { app: node };
-    await addPod({ name: `${node}-pod`, node, labels, graceSeconds: 2, behaviour: exitsSoon });
+    await addPod(world, {
+      name: `${node}-pod`,
+      node,
+      labels,
+      graceSeconds: 2,
+      behaviour: exitsSoon,
+    });
     await budget(`${node}-a`, labels);
     await budget(`${node}-b`, labels);
     const { queue } = await runController(world);
-    const hook = beginHook(node, instance, 24);
+    const hook = beginHook(world, node, instance, { timeoutSeconds: 24 });
     const sentAt = Date.now();
 
     await queue.send(terminateHook({ ...hook }));
@@ -167,14 +147,14 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
 
   it('of a pod that a finalizer keeps for ever is told, holds up no other, and ends at the deadline', async () => {
     const node = 'finalizer';
-    const instance = await addNode(node);
+    const instance = await addNode(world, node);
     const path = '/api/v1/namespaces/default/pods/finalizer-pod';
-    await addPod({ name: 'finalizer-pod', node, graceSeconds: 2, behaviour: exitsSoon });
+    await addPod(world, { name: 'finalizer-pod', node, graceSeconds: 2, behaviour: exitsSoon });
     await world.api.patch(path, { metadata: { finalizers: ['example.com/never'] } });
     const agent = { priorityClassName: 'system-cluster-critical', behaviour: exitsSoon };
-    await addPod({ ...agent, name: 'finalizer-critical', namespace: 'kube-system', node });
+    await addPod(world, { ...agent, name: 'finalizer-critical', namespace: 'kube-system', node });
     const { controller, queue } = await runController(world);
-    const hook = beginHook(node, instance, 30);
+    const hook = beginHook(world, node, instance, { timeoutSeconds: 30 });
 
     await queue.send(terminateHook({ ...hook }));
     const told = await controller.waitForLog('not all pods left in time', { timeoutMs: 60_000 });

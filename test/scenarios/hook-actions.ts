@@ -5,11 +5,6 @@ import type { AutoScalingCall, LifecycleAction } from '../stand-ins/auto-scaling
 
 // What the tests of lifecycle hooks do and expect alike.
 
-export function begin({ autoScaling }: World, group: string, instance: string): LifecycleAction {
-  autoScaling.addHook({ group, hook: 'drain', heartbeatTimeoutSeconds: 300 });
-  return autoScaling.beginAction({ group, hook: 'drain', instanceId: instance });
-}
-
 export async function untilRunning({ kubelet }: World, pod: string): Promise<void> {
   await eventually(() => kubelet.record(pod).runningAt !== undefined);
 }

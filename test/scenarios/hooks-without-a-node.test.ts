@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from '../harness/eventually.ts';
 import { directHook, spotNotice, terminateHook } from '../harness/messages.ts';
+import { beginHook } from '../harness/nodes.ts';
 import { fateOf, timesReceived, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
@@ -9,7 +10,7 @@ import { startWorld, worldSkipReason, type World, type WorldOptions } from '../h
 import { internalFailure, throttling, type LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
-import { begin, callsFor, expectCompleted, untilRunning } from './hook-actions.ts';
+import { callsFor, expectCompleted, untilRunning } from './hook-actions.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -39,7 +40,7 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
     const instance = instanceId();
     await kubelet.addNode({ name, instanceId: instance });
     const { queue } = await runController(world, longGrace);
-    const action = begin(world, name, instance);
+    const action = beginHook(world, name, instance);
 
     await kubelet.removeNode(name);
     await untilDeletionKnown(world, queue, name);
@@ -59,7 +60,7 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
     await createPod(api, { name: pod, node, graceSeconds: 600 });
     await untilRunning(world, pod);
     const { queue } = await runController(world);
-    const action = begin(world, node, instance);
+    const action = beginHook(world, node, instance);
     await untilDeleted(queue, [await queue.send(terminateHook(action))]);
     await eventually(() => kubelet.record(pod).deletions.length > 0);
     const callsBefore = callsFor(world, 'CompleteLifecycleAction', node).length;
@@ -77,7 +78,7 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
     const instance = instanceId();
     await kubelet.addNode({ name: node, instanceId: instance });
     const { queue } = await runController(world, longGrace);
-    const action = begin(world, node, instance);
+    const action = beginHook(world, node, instance);
     autoScaling.faults.add({ action: 'CompleteLifecycleAction', times: 1, fault: throttling });
 
     await kubelet.removeNode(node);
@@ -94,7 +95,7 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
   it('of an instance that was never seen is left alone', async () => {
     const { queue } = await runController(world, shortGrace);
     const group = 'never-seen';
-    const action = begin(world, group, instanceId());
+    const action = beginHook(world, group, instanceId());
 
     const id = await queue.send(terminateHook(action));
     await untilDeleted(queue, [id]);
@@ -111,8 +112,8 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
       COMPLETE_UNKNOWN_HOOKS: 'true',
       HOOKS: 'unknown-ours/*',
     });
-    const ours = begin(world, 'unknown-ours', instanceId());
-    const foreign = begin(world, 'unknown-foreign', instanceId());
+    const ours = beginHook(world, 'unknown-ours', instanceId());
+    const foreign = beginHook(world, 'unknown-foreign', instanceId());
 
     const ids = await queue.sendMany([terminateHook(ours), terminateHook(foreign)]);
     await untilDeleted(queue, ids);
@@ -128,7 +129,7 @@ describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
   it('of an instance that was never seen keeps its message until it is completed', async () => {
     const { queue } = await runController(world, { ...shortGrace, COMPLETE_UNKNOWN_HOOKS: 'true' });
     const group = 'unknown-failing';
-    const action = begin(world, group, instanceId());
+    const action = beginHook(world, group, instanceId());
     world.autoScaling.faults.add({
       action: 'CompleteLifecycleAction',
       times: 1,

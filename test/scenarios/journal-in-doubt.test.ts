@@ -1,12 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { NodeObject, Taint } from '../control-plane/objects.ts';
+import type { NodeObject } from '../control-plane/objects.ts';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
+  gpuTaint,
   interruptionKey,
   journalKey,
   loadBalancerKey,
   marksOf,
+  spotTaint,
   untilSettled,
 } from '../harness/marks.ts';
 import { spotNotice } from '../harness/messages.ts';
@@ -22,13 +24,7 @@ const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
 
 const unreadableKey = 'node-termination-controller/journal-unreadable';
-const gpuTaint: Taint = { key: 'nvidia.com/gpu', value: 'present', effect: 'NoSchedule' };
 const exitsSoon = { exitsAfterSeconds: 0.3 };
-const ourTaint: Taint = {
-  key: interruptionKey,
-  value: 'spot-interruption',
-  effect: 'NoSchedule',
-};
 
 describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
   let world: World;
@@ -115,7 +111,7 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
       instanceId: instance,
       annotations: { [journalKey]: text },
       labels: { [interruptionKey]: 'spot-interruption', [loadBalancerKey]: 'true' },
-      taints: [ourTaint, gpuTaint],
+      taints: [spotTaint, gpuTaint],
       unschedulable: true,
     });
     const pod = await createPod(api, { name: `${node}-pod`, node, behaviour: exitsSoon });
@@ -140,7 +136,7 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
     expect(keptBytes).toBeLessThanOrEqual(1024);
     // Whole characters, of at most two bytes here.
     expect(keptBytes).toBeGreaterThanOrEqual(Math.min(Buffer.byteLength(text), 1023));
-    expect(after.spec.taints).toEqual(expect.arrayContaining([ourTaint, gpuTaint]));
+    expect(after.spec.taints).toEqual(expect.arrayContaining([spotTaint, gpuTaint]));
     expect(await removalsOf(world, pod.metadata)).toMatchObject([{ by: 'eviction', status: 201 }]);
   });
 
@@ -169,7 +165,7 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
     await untilSettled(api, node);
 
     expect(restored.metadata.annotations?.[unreadableKey]).toBe(text ?? undefined);
-    expect(marksOf(restored)).toMatchObject({ cordoned: true, taints: [ourTaint] });
+    expect(marksOf(restored)).toMatchObject({ cordoned: true, taints: [spotTaint] });
     expect(await removalsOf(world, { name: `${node}-slow` })).toMatchObject([
       { by: 'eviction', status: 201 },
     ]);

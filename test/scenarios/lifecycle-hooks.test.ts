@@ -3,6 +3,7 @@ import { podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { terminateHook } from '../harness/messages.ts';
+import { beginHook } from '../harness/nodes.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -11,7 +12,7 @@ import { createPod } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { accessDenied, internalFailure, throttling } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
-import { begin, callsFor, expectCompleted, expectNamed, untilRunning } from './hook-actions.ts';
+import { callsFor, expectCompleted, expectNamed, untilRunning } from './hook-actions.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -204,7 +205,7 @@ async function drainWithHook(
   await createPod(world.api, { name: pod, node, behaviour: { exitsAfterSeconds } });
   await untilRunning(world, pod);
   const { queue } = await runController(world, env);
-  const action = begin(world, node, instance);
+  const action = beginHook(world, node, instance);
   arrange?.();
   await queue.send(terminateHook(action));
   await eventually(() => world.kubelet.record(pod).deletions.length > 0);

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Taint } from '../control-plane/objects.ts';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
+  gpuTaint,
   interruptionKey,
   loadBalancerKey,
   marksOf,
   noMarks,
+  spotTaint,
   untilSettled,
 } from '../harness/marks.ts';
 import { spotNotice, terminateHook } from '../harness/messages.ts';
@@ -23,13 +24,7 @@ import { instanceId } from '../stand-ins/kubelet.ts';
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
 
-const gpuTaint: Taint = { key: 'nvidia.com/gpu', value: 'present', effect: 'NoSchedule' };
 const exitsSoon = { exitsAfterSeconds: 0.3 };
-const ourTaint: Taint = {
-  key: interruptionKey,
-  value: 'spot-interruption',
-  effect: 'NoSchedule',
-};
 
 describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
   let world: World;
@@ -87,7 +82,7 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
 
       expect(marked).toMatchObject({
         cordoned: true,
-        taints: [ourTaint],
+        taints: [spotTaint],
         loadBalancerLabel: 'true',
       });
       const after = await getNode(api, node);
@@ -178,7 +173,7 @@ describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
     expect(settled.interruptions).toEqual(before?.interruptions);
     expect(marksOf(after)).toMatchObject({
       cordoned: true,
-      taints: [ourTaint],
+      taints: [spotTaint],
       label: 'spot-interruption',
       loadBalancerLabel: 'true',
     });

@@ -10,6 +10,7 @@ import {
   stateChange,
   terminateHook,
 } from '../harness/messages.ts';
+import { addNodeWithPod, beginHook } from '../harness/nodes.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -33,6 +34,11 @@ function maintenance({ instanceId: id }: { instanceId: string }, startTime: numb
 
 // What the end-to-end suite of aws-node-termination-handler shows of it in queue mode. The dry run is
 // in dry-run.test.ts.
+/** Pods that are given a minute. */
+function patient(exitsAfterSeconds = 0.3) {
+  return { pod: { graceSeconds: 60, behaviour: { exitsAfterSeconds } } };
+}
+
 describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () => {
   let world: World;
 
@@ -48,26 +54,6 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
     await world.stop();
   });
 
-  async function addNode(name: string, exitsAfterSeconds = 0.3) {
-    const instance = instanceId();
-    await world.kubelet.addNode({ name, instanceId: instance });
-    const pod = `${name}-pod`;
-    const behaviour = { exitsAfterSeconds };
-    const created = await createPod(world.api, {
-      name: pod,
-      node: name,
-      graceSeconds: 60,
-      behaviour,
-    });
-    await untilRunning(world.kubelet, [created]);
-    return { instance, pod };
-  }
-
-  function begin(group: string, instance: string, timeoutSeconds: number) {
-    world.autoScaling.addHook({ group, hook: 'hook', heartbeatTimeoutSeconds: timeoutSeconds });
-    return world.autoScaling.beginAction({ group, hook: 'hook', instanceId: instance });
-  }
-
   it.each([
     { name: 'spot-interruption', message: spotNotice },
     { name: 'rebalance', message: rebalance },
@@ -80,7 +66,7 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
       message: (node: { instanceId: string }) => maintenance(node, Date.now() + 600_000),
     },
   ])('$name: drains, taints, and empties the queue', async ({ name, message }) => {
-    const { instance } = await addNode(name);
+    const { instance } = await addNodeWithPod(world, name, patient());
     const { queue } = await runController(world);
 
     await queue.send(message({ instanceId: instance }));
@@ -96,7 +82,7 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
 
   it('maintenance that is cancelled: uncordons, and pods come back', async () => {
     const { api, kubelet } = world;
-    const { instance } = await addNode('cancelled');
+    const { instance } = await addNodeWithPod(world, 'cancelled', patient());
     const { queue } = await runController(world);
     const change = maintenance({ instanceId: instance }, Date.now() + 600_000);
 
@@ -114,7 +100,7 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
 
   it('a reboot: uncordons', async () => {
     const { api, kubelet } = world;
-    const { instance } = await addNode('rebooted');
+    const { instance } = await addNodeWithPod(world, 'rebooted', patient());
     const { queue } = await runController(world);
     const startTime = Math.ceil(Date.now() / 1000) * 1000 + 12_000;
 
@@ -138,9 +124,9 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
   });
 
   it('terminate hook: cordons, evicts, and completes', async () => {
-    const { instance, pod } = await addNode('hooked');
+    const { instance, pod } = await addNodeWithPod(world, 'hooked', patient());
     const { queue } = await runController(world);
-    const action = begin('hooked', instance, 300);
+    const action = beginHook(world, 'hooked', instance);
 
     await queue.send(terminateHook({ ...action }));
     await untilSettled(world.api, 'hooked');
@@ -151,12 +137,12 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
   });
 
   it('heartbeats: at half the timeout, three of them until the window is outlasted', async () => {
-    const { instance } = await addNode('beating', 27);
+    const { instance } = await addNodeWithPod(world, 'beating', patient(27));
     const { queue } = await runController(world, {
       TERMINATE_HOOK_DRAIN_SECONDS: '36',
       DEADLINE_MARGIN_SECONDS: '0',
     });
-    const action = begin('beating', instance, 14);
+    const action = beginHook(world, 'beating', instance, { timeoutSeconds: 14 });
 
     await queue.send(terminateHook({ ...action }));
     await eventually(() => action.completedAt !== undefined, { timeoutMs: 60_000 });
@@ -173,7 +159,7 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
   });
 
   it('launch hook: completes when the node is Ready', async () => {
-    const { instance } = await addNode('launched');
+    const { instance } = await addNodeWithPod(world, 'launched', patient());
     const { queue } = await runController(world);
     world.autoScaling.addHook({
       group: 'launched',
@@ -192,7 +178,7 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
   });
 
   it('cordon only: evicts nothing', async () => {
-    const { instance, pod } = await addNode('cordoned');
+    const { instance, pod } = await addNodeWithPod(world, 'cordoned', patient());
     const { queue } = await runController(world, { SPOT_INTERRUPTION_ACTION: 'cordon' });
 
     await queue.send(spotNotice({ instanceId: instance }));
@@ -204,7 +190,7 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
   });
 
   it('rebalance cordons only, and a later interruption drains', async () => {
-    const { instance, pod } = await addNode('cordoned-first');
+    const { instance, pod } = await addNodeWithPod(world, 'cordoned-first', patient());
     const { queue } = await runController(world, { REBALANCE_ACTION: 'cordon' });
 
     await queue.send(rebalance({ instanceId: instance }));

@@ -4,6 +4,7 @@ import { getNode, podNamesOn, podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
 import { scheduledChange, spotNotice, terminateHook, viaTopic } from '../harness/messages.ts';
+import { addNodeWithPod, beginHook } from '../harness/nodes.ts';
 import { timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -24,6 +25,10 @@ const needs = worldSkipReason(options);
 
 const exitsSoon = { exitsAfterSeconds: 0.3 };
 
+function slow(exitsAfterSeconds: number) {
+  return { pod: { behaviour: { exitsAfterSeconds } } };
+}
+
 // Where aws-node-termination-handler v1.25 fails, by number; the tests say what is right instead.
 // Number 3 (a dry run that completes and deletes) is in dry-run.test.ts.
 describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
@@ -37,26 +42,10 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
     await world.stop();
   });
 
-  async function addNode(name: string, exitsAfterSeconds = 0.3) {
-    const instance = instanceId();
-    await world.kubelet.addNode({ name, instanceId: instance });
-    const pod = `${name}-pod`;
-    const created = await createPod(world.api, {
-      name: pod,
-      node: name,
-      behaviour: { exitsAfterSeconds },
-    });
-    await untilRunning(world.kubelet, [created]);
-    return { instance, pod };
-  }
-
-  function begin(group: string, instance: string, hook = 'drain', timeoutSeconds = 300) {
-    world.autoScaling.addHook({ group, hook, heartbeatTimeoutSeconds: timeoutSeconds });
-    return world.autoScaling.beginAction({ group, hook, instanceId: instance });
-  }
-
   it('1: a Health event of several instances drains each of their nodes', async () => {
-    const nodes = await Promise.all(['one-a', 'one-b', 'one-c'].map((name) => addNode(name)));
+    const nodes = await Promise.all(
+      ['one-a', 'one-b', 'one-c'].map((name) => addNodeWithPod(world, name)),
+    );
     const { queue } = await runController(world);
 
     const id = await queue.send(
@@ -74,7 +63,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('2: maintenance in weeks waits for its lead, and news of its end undoes it', async () => {
-    const { instance, pod } = await addNode('two');
+    const { instance, pod } = await addNodeWithPod(world, 'two');
     const { queue } = await runController(world);
     const change = scheduledChange({
       instanceIds: [instance],
@@ -93,9 +82,9 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('4: a completion that fails is made again within seconds', async () => {
-    const { instance } = await addNode('four');
+    const { instance } = await addNodeWithPod(world, 'four');
     const { queue } = await runController(world);
-    const action = begin('four', instance);
+    const action = beginHook(world, 'four', instance);
     world.autoScaling.faults.add({
       action: 'CompleteLifecycleAction',
       times: 2,
@@ -117,9 +106,9 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('5: every event of a node has its own end: each of two hooks is completed', async () => {
-    const { instance } = await addNode('five', 3);
+    const { instance } = await addNodeWithPod(world, 'five', slow(3));
     const { queue } = await runController(world);
-    const actions = ['drain', 'backup'].map((hook) => begin('five', instance, hook));
+    const actions = ['drain', 'backup'].map((hook) => beginHook(world, 'five', instance, { hook }));
 
     await queue.sendMany([
       spotNotice({ instanceId: instance }),
@@ -132,12 +121,12 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('6: an API server that is away is no reason to let the hook of a node go', async () => {
-    const { instance, pod } = await addNode('six');
+    const { instance, pod } = await addNodeWithPod(world, 'six');
     const { controller, queue } = await runController(world, {
       COMPLETE_UNKNOWN_HOOKS: 'true',
       UNKNOWN_INSTANCE_GRACE_SECONDS: '1',
     });
-    const action = begin('six', instance);
+    const action = beginHook(world, 'six', instance);
 
     await world.cluster.apiServer.stop();
     await queue.send(terminateHook({ ...action }));
@@ -154,7 +143,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('7: messages that fail alike, however many, end no process and no drain', async () => {
-    const { instance, pod } = await addNode('seven', 5);
+    const { instance, pod } = await addNodeWithPod(world, 'seven', slow(5));
     const { controller, queue } = await runController(world);
 
     await queue.send(spotNotice({ instanceId: instance }));
@@ -168,7 +157,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('8: an unknown source and a topic around an event are dealt with and deleted', async () => {
-    const { instance } = await addNode('eight');
+    const { instance } = await addNodeWithPod(world, 'eight');
     const { queue } = await runController(world);
 
     const ids = await queue.sendMany([
@@ -220,7 +209,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('10: a message is received once, however long the drain', async () => {
-    const { instance } = await addNode('ten', 24);
+    const { instance } = await addNodeWithPod(world, 'ten', slow(24));
     const { queue } = await runController(world);
 
     const id = await queue.send(spotNotice({ instanceId: instance }));
@@ -231,7 +220,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
 
   it('11: the deadline is the message’s, and a pod that its budget holds is told before it', async () => {
     const { api, kubelet } = world;
-    const { instance } = await addNode('eleven');
+    const { instance } = await addNodeWithPod(world, 'eleven');
     const labels = { app: 'eleven' };
     const held = await createPod(api, {
       name: 'eleven-held',
@@ -244,7 +233,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
     await createBudget(api, { name: 'eleven', matchLabels: labels, minAvailable: 1 });
     await eventually(async () => (await budgetStatus(api, 'eleven'))?.disruptionsAllowed === 0);
     const { controller, queue } = await runController(world);
-    const action = begin('eleven', instance, 'drain', 30);
+    const action = beginHook(world, 'eleven', instance, { timeoutSeconds: 30 });
 
     await queue.send(terminateHook({ ...action }));
     await eventually(() => action.completedAt !== undefined, { timeoutMs: 60_000 });
@@ -259,7 +248,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('12: a process that dies leaves nothing to begin again', async () => {
-    const { instance, pod } = await addNode('twelve', 8);
+    const { instance, pod } = await addNodeWithPod(world, 'twelve', slow(8));
     const { controller, queue } = await runController(world);
 
     const id = await queue.send(spotNotice({ instanceId: instance }));
@@ -274,7 +263,9 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('12: of two replicas one drains, and the other only stands by', async () => {
-    const nodes = await Promise.all(['twelve-a', 'twelve-b'].map((name) => addNode(name, 3)));
+    const nodes = await Promise.all(
+      ['twelve-a', 'twelve-b'].map((name) => addNodeWithPod(world, name, slow(3))),
+    );
     const { controller: leader, queue } = await runController(world);
     const standby = await world.startController({
       env: { QUEUE_URL: queue.url, LEASE_NAME: queue.name, POD_NAME: 'standby' },
@@ -299,7 +290,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
 
   it('13: a node is known by its instance, not by a name that another VPC has, too', async () => {
     const name = 'ip-10-0-0-13.eu-central-1.compute.internal';
-    const { pod } = await addNode(name);
+    const { pod } = await addNodeWithPod(world, name);
     const { queue } = await runController(world, { UNKNOWN_INSTANCE_GRACE_SECONDS: '1' });
 
     const notice = { ...spotNotice({ instanceId: instanceId() }), id: randomUUID(), host: name };
@@ -310,7 +301,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('14: a node that lives is never taken out of service', async () => {
-    const { instance } = await addNode('alive');
+    const { instance } = await addNodeWithPod(world, 'alive');
     const { queue } = await runController(world, { OUT_OF_SERVICE_TAINT: 'true' });
 
     await queue.send(spotNotice({ instanceId: instance }));
@@ -321,7 +312,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   });
 
   it('14: a node that cannot be marked is drained all the same', async () => {
-    const { instance, pod } = await addNode('fourteen');
+    const { instance, pod } = await addNodeWithPod(world, 'fourteen');
     const { controllerRules, controllerAccess } = leastRights;
     const rules = controllerRules.map((rule) =>
       rule.resources?.includes('nodes') === true

@@ -3,19 +3,19 @@ import { getNode, getPod } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
+import { addNodeWithPod } from '../harness/nodes.ts';
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import { createPod, untilRunning } from '../harness/workloads.ts';
+import { createPod } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
-import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
 
 const minuteMs = 60_000;
-const exitsSoon = { exitsAfterSeconds: 0.5 };
+const exitsSoon = { pod: { behaviour: { exitsAfterSeconds: 0.5 } } };
 
 describe.skipIf(needs)('old news', { meta: { needs } }, () => {
   let world: World;
@@ -31,7 +31,7 @@ describe.skipIf(needs)('old news', { meta: { needs } }, () => {
   it('of an interruption that is under way changes nothing', async () => {
     const { api } = world;
     const { node, instance, pod } = await addNodeWithPod(world, 'twice', {
-      exitsAfterSeconds: 2,
+      pod: { behaviour: { exitsAfterSeconds: 2 } },
     });
     const { queue } = await runController(world);
     const notice = spotNotice({ instanceId: instance });
@@ -128,18 +128,6 @@ describe.skipIf(needs)('old news', { meta: { needs } }, () => {
     expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction', status: 201 }]);
   });
 });
-
-async function addNodeWithPod(
-  { api, kubelet }: World,
-  node: string,
-  behaviour: { exitsAfterSeconds: number },
-): Promise<{ node: string; instance: string; pod: string }> {
-  const instance = instanceId();
-  const pod = `${node}-pod`;
-  await kubelet.addNode({ name: node, instanceId: instance });
-  await untilRunning(kubelet, [await createPod(api, { name: pod, node, behaviour })]);
-  return { node, instance, pod };
-}
 
 async function untilDeleted(queue: Queue, messageIds: readonly string[]): Promise<void> {
   await eventually(() =>

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { podNamesOn, getNode } from '../harness/cluster.ts';
+import { podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
-import { interruptionKey, marksOf, noMarks, untilSettled } from '../harness/marks.ts';
+import { interruptionKey, marksOn, noMarks, untilSettled } from '../harness/marks.ts';
 import {
   capacityBlockExpiry,
   capacityReservationInterruption,
@@ -12,13 +12,14 @@ import {
   stateChange,
   terminateHook,
 } from '../harness/messages.ts';
+import { addNodeWithPod, beginHook } from '../harness/nodes.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, untilProcessed } from '../harness/running.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
-import { instanceId, type NodeSpec } from '../stand-ins/kubelet.ts';
+import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -40,23 +41,9 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
     await world.stop();
   });
 
-  /** A node with a running pod, which leaves as soon as it is told to. */
-  async function addNode(name: string, spec: Partial<NodeSpec> = {}) {
-    const instance = instanceId();
-    await world.kubelet.addNode({ ...spec, name, instanceId: instance });
-    const pod = `${name}-pod`;
-    const created = await createPod(world.api, { name: pod, node: name, behaviour: exitsSoon });
-    await untilRunning(world.kubelet, [created]);
-    return { instance, pod };
-  }
-
-  async function marks(name: string) {
-    return marksOf(await getNode(world.api, name));
-  }
-
   /** Judged by something that comes later, on another node. */
   async function expectUntouched(name: string, pod: string) {
-    expect(await marks(name)).toEqual(noMarks);
+    expect(await marksOn(world.api, name)).toEqual(noMarks);
     expect(await podNamesOn(world.api, name)).toEqual([pod]);
     expect(await removalsOf(world, { name: pod })).toEqual([]);
   }
@@ -83,30 +70,25 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
       },
     ])('$action marks as it says and evicts nothing', async ({ action, expected }) => {
       const name = `action-${action}`;
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { REBALANCE_ACTION: action });
 
       await untilDeleted(queue, [await queue.send(rebalance({ instanceId: instance }))]);
       await untilSettled(world.api, name);
 
-      expect(await marks(name)).toMatchObject(expected);
+      expect(await marksOn(world.api, name)).toMatchObject(expected);
       expect(await podNamesOn(world.api, name)).toEqual([pod]);
       expect(await removalsOf(world, { name: pod })).toEqual([]);
     });
 
     it('ignore does nothing, completes nothing, and deletes the message', async () => {
       const name = 'action-ignore';
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, {
         REBALANCE_ACTION: 'ignore',
         TERMINATE_HOOK_ACTION: 'ignore',
       });
-      world.autoScaling.addHook({ group: name, hook: 'drain' });
-      const hook = world.autoScaling.beginAction({
-        group: name,
-        hook: 'drain',
-        instanceId: instance,
-      });
+      const hook = beginHook(world, name, instance);
 
       const ids = await queue.sendMany([
         rebalance({ instanceId: instance }),
@@ -139,13 +121,13 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
     it.each(kinds)('$option=cordon marks and evicts nothing', async ({ option, kind, message }) => {
       const name = `cordon-${kind}`;
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { [option]: 'cordon' });
 
       await untilDeleted(queue, [await queue.send(message(instance))]);
       await untilSettled(world.api, name);
 
-      expect(await marks(name)).toMatchObject({
+      expect(await marksOn(world.api, name)).toMatchObject({
         cordoned: true,
         label: kind,
         loadBalancerLabel: 'true',
@@ -158,7 +140,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
     it.each(kinds)('$option=ignore leaves its kind alone, and no other', async (row) => {
       const { option, kind, message } = row;
       const name = `ignored-${kind}`;
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { [option]: 'ignore' });
 
       await untilDeleted(queue, [await queue.send(message(instance))]);
@@ -170,14 +152,9 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
     it('cordon completes a terminate hook that is ours, and the pod stays', async () => {
       const name = 'action-cordon-hook';
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { TERMINATE_HOOK_ACTION: 'cordon' });
-      world.autoScaling.addHook({ group: name, hook: 'drain' });
-      const hook = world.autoScaling.beginAction({
-        group: name,
-        hook: 'drain',
-        instanceId: instance,
-      });
+      const hook = beginHook(world, name, instance);
 
       await queue.send(terminateHook({ ...hook }));
       await untilSettled(world.api, name);
@@ -188,7 +165,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
     it('the strongest of what lives on the node wins', async () => {
       const name = 'action-strongest';
-      const { instance } = await addNode(name);
+      const { instance } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { REBALANCE_ACTION: 'prefer-no-schedule' });
 
       await queue.send(rebalance({ instanceId: instance }));
@@ -201,7 +178,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
         'rebalance',
         'spot-interruption',
       ]);
-      expect(await marks(name)).toMatchObject({
+      expect(await marksOn(world.api, name)).toMatchObject({
         cordoned: true,
         label: 'spot-interruption',
         taints: [{ value: 'spot-interruption', effect: 'NoSchedule' }],
@@ -211,8 +188,12 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
   describe('by its scope', () => {
     it('NODE_SELECTOR leaves other nodes alone', async () => {
-      const inside = await addNode('selected', { labels: { pool: 'spot' } });
-      const outside = await addNode('not-selected', { labels: { pool: 'system' } });
+      const inside = await addNodeWithPod(world, 'selected', {
+        node: { labels: { pool: 'spot' } },
+      });
+      const outside = await addNodeWithPod(world, 'not-selected', {
+        node: { labels: { pool: 'system' } },
+      });
       const { queue } = await runController(world, { NODE_SELECTOR: 'pool in (spot)' });
 
       const ids = await queue.sendMany(
@@ -246,7 +227,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
         },
       ];
       for (const { name, labels, message, drains } of nodes) {
-        const { instance, pod } = await addNode(name, { labels });
+        const { instance, pod } = await addNodeWithPod(world, name, { node: { labels } });
         await untilDeleted(queue, [await queue.send(message({ instanceId: instance }))]);
         if (drains) await untilSettled(world.api, name);
         else await expectUntouched(name, pod);
@@ -260,7 +241,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
       { accounts: '*', drains: true },
     ])("EVENT_ACCOUNTS=$accounts: another account's notice", async ({ accounts, drains }) => {
       const name = `accounts-${accounts.replaceAll(/\W+/g, '-')}${accounts === '*' ? 'any' : ''}`;
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { EVENT_ACCOUNTS: accounts });
 
       const notice = spotNotice({ instanceId: instance, account: '999999999999' });
@@ -274,7 +255,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
   describe('of capacity', () => {
     it('a reservation is given until the time that its event names', async () => {
-      const { instance } = await addNode('reserved');
+      const { instance } = await addNodeWithPod(world, 'reserved');
       const { queue } = await runController(world);
       const terminationTime = Date.now() + 300_000;
 
@@ -300,9 +281,11 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
         const prefix = label.split('/')[0]?.replaceAll('.', '-') ?? '';
         const reservationId = `cr-${randomBytes(8).toString('hex')}`;
         const inBlock = { labels: { [label]: reservationId } };
-        await addNode(`${prefix}-1`, inBlock);
-        await addNode(`${prefix}-2`, inBlock);
-        const other = await addNode(`${prefix}-other`, { labels: { [label]: 'cr-0ther' } });
+        await addNodeWithPod(world, `${prefix}-1`, { node: inBlock });
+        await addNodeWithPod(world, `${prefix}-2`, { node: inBlock });
+        const other = await addNodeWithPod(world, `${prefix}-other`, {
+          node: { labels: { [label]: 'cr-0ther' } },
+        });
         const { queue } = await runController(world, env);
         const message = capacityBlockExpiry({ reservationId, endTime: Date.now() + 2_400_000 });
 
@@ -325,7 +308,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
   describe('of a drain', () => {
     it('POD_GRACE_SECONDS shortens graces, and lengthens none', async () => {
-      const { instance } = await addNode('grace');
+      const { instance } = await addNodeWithPod(world, 'grace');
       const bound = { node: 'grace', behaviour: exitsSoon };
       const long = await createPod(world.api, { ...bound, name: 'grace-long', graceSeconds: 60 });
       const short = await createPod(world.api, { ...bound, name: 'grace-short', graceSeconds: 3 });
@@ -341,14 +324,9 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
     it('LOAD_BALANCER_DRAIN_SECONDS keeps the hook between the last pod and its completion', async () => {
       const name = 'balanced';
-      const { instance, pod } = await addNode(name);
+      const { instance, pod } = await addNodeWithPod(world, name);
       const { queue } = await runController(world, { LOAD_BALANCER_DRAIN_SECONDS: '4' });
-      world.autoScaling.addHook({ group: name, hook: 'drain' });
-      const hook = world.autoScaling.beginAction({
-        group: name,
-        hook: 'drain',
-        instanceId: instance,
-      });
+      const hook = beginHook(world, name, instance);
 
       await queue.send(terminateHook({ ...hook }));
       await untilSettled(world.api, name);
@@ -358,13 +336,13 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
     });
 
     it('EXCLUDE_FROM_LOAD_BALANCERS=false sets no label', async () => {
-      const { instance } = await addNode('unbalanced');
+      const { instance } = await addNodeWithPod(world, 'unbalanced');
       const { queue } = await runController(world, { EXCLUDE_FROM_LOAD_BALANCERS: 'false' });
 
       await queue.send(spotNotice({ instanceId: instance }));
       await untilSettled(world.api, 'unbalanced');
 
-      expect(await marks('unbalanced')).toMatchObject({
+      expect(await marksOn(world.api, 'unbalanced')).toMatchObject({
         cordoned: true,
         loadBalancerLabel: undefined,
       });
@@ -372,12 +350,14 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
     it("the operator's brake holds up evictions until it is taken away", async () => {
       const hold = 'node-termination-controller/hold';
-      const { instance, pod } = await addNode('held', { annotations: { [hold]: '' } });
+      const { instance, pod } = await addNodeWithPod(world, 'held', {
+        node: { annotations: { [hold]: '' } },
+      });
       const { controller, queue } = await runController(world);
 
       await untilDeleted(queue, [await queue.send(spotNotice({ instanceId: instance }))]);
       await controller.waitForLog('held by an operator');
-      const held = await marks('held');
+      const held = await marksOn(world.api, 'held');
       const before = await removalsOf(world, { name: pod });
       await world.api.patch('/api/v1/nodes/held', { metadata: { annotations: { [hold]: null } } });
       await untilSettled(world.api, 'held');
@@ -399,7 +379,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
       'AFTER_VOLUNTARY_DRAIN=replace terminates the empty instance and keeps the capacity ($what)',
       async ({ what, message }) => {
         const name = `replaced-${what}`;
-        const { instance, pod } = await addNode(name);
+        const { instance, pod } = await addNodeWithPod(world, name);
         world.autoScaling.addInstance(name, instance);
         const { queue } = await runController(world, { AFTER_VOLUNTARY_DRAIN: 'replace' });
 
@@ -417,7 +397,7 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
 
     it('AFTER_VOLUNTARY_DRAIN=replace leaves alone what was drained in an emergency', async () => {
       const name = 'not-replaced';
-      const { instance } = await addNode(name);
+      const { instance } = await addNodeWithPod(world, name);
       world.autoScaling.addInstance(name, instance);
       const { queue } = await runController(world, { AFTER_VOLUNTARY_DRAIN: 'replace' });
 

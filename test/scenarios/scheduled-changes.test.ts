@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { getNode, podNamesOn } from '../harness/cluster.ts';
+import { podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
-import { interruptionKey, marksOf, untilSettled, type Marks } from '../harness/marks.ts';
+import { interruptionKey, marksOn, untilSettled, untilState } from '../harness/marks.ts';
 import { scheduledChange } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
@@ -44,17 +44,6 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
     await world.stop();
   });
 
-  async function marks(name: string): Promise<Marks> {
-    return marksOf(await getNode(world.api, name));
-  }
-
-  function untilState(name: string, state: string): Promise<Marks> {
-    return eventually(async () => {
-      const now = await marks(name);
-      return now.journal?.state === state && now;
-    });
-  }
-
   it('waits for its lead, is drained for, and is undone after the reboot', async () => {
     const { api, kubelet } = world;
     const instance = instanceId();
@@ -68,11 +57,14 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
     await queue.send(
       scheduledChange({ instanceIds: [instance], startTime, eventTypeCode: reboot }),
     );
-    expect(await untilState('rebooted', 'waiting')).toMatchObject(waiting);
+    expect(await untilState(world.api, 'rebooted', 'waiting')).toMatchObject(waiting);
     expect(await podNamesOn(api, 'rebooted')).toEqual(['web']);
 
     const journal = await untilSettled(api, 'rebooted');
-    expect(await marks('rebooted')).toMatchObject({ ...drained, loadBalancerLabel: 'true' });
+    expect(await marksOn(world.api, 'rebooted')).toMatchObject({
+      ...drained,
+      loadBalancerLabel: 'true',
+    });
     expect(await podNamesOn(api, 'rebooted')).toEqual([]);
     const [entry] = journal.interruptions;
     const begunAt = Date.parse(entry?.begunAt ?? '');
@@ -82,8 +74,8 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
 
     await eventually(() => Date.now() > startTime);
     await kubelet.setNodeInfo('rebooted', { bootID: 'the next boot' });
-    expect(await untilState('rebooted', 'undone')).toMatchObject(bare);
-    expect((await marks('rebooted')).journal?.interruptions).toEqual([]);
+    expect(await untilState(world.api, 'rebooted', 'undone')).toMatchObject(bare);
+    expect((await marksOn(world.api, 'rebooted')).journal?.interruptions).toEqual([]);
   });
 
   it('weeks ahead waits across a restart, and ends when it is cancelled', async () => {
@@ -98,19 +90,19 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
       eventArn: 'arn:aws:health:eu-central-1::event/EC2/REBOOT/later',
     };
     await queue.send(scheduledChange(change));
-    expect(await untilState('later', 'waiting')).toMatchObject(waiting);
+    expect(await untilState(world.api, 'later', 'waiting')).toMatchObject(waiting);
     await controller.kill();
 
     const second = await runControllerOn(world, queue);
     expect(second.logged('fatal error')).toEqual([]);
-    expect(await marks('later')).toMatchObject(waiting);
+    expect(await marksOn(world.api, 'later')).toMatchObject(waiting);
     await queue.send(
       scheduledChange({
         ...change,
         statusCode: 'closed',
       }),
     );
-    expect(await untilState('later', 'undone')).toMatchObject(bare);
+    expect(await untilState(world.api, 'later', 'undone')).toMatchObject(bare);
   });
 
   it("of several pages, in any order, and the backup region's copy are one change", async () => {
@@ -144,7 +136,7 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
     await untilDeleted(queue, await queue.sendMany([...pages.toReversed(), ...copies]));
 
     for (const name of names) {
-      const now = await marks(name);
+      const now = await marksOn(world.api, name);
       expect(now).toMatchObject(waiting);
       expect(now.journal?.interruptions).toHaveLength(1);
     }
@@ -156,8 +148,8 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
     } as const;
     const end = { ...closed, instanceIds: instances.slice(0, 1), page: 1, backupEvent: true };
     await untilDeleted(queue, [await queue.send(scheduledChange(end))]);
-    expect(await untilState('page-1', 'undone')).toMatchObject(bare);
-    expect(await marks('page-2')).toMatchObject(waiting);
+    expect(await untilState(world.api, 'page-1', 'undone')).toMatchObject(bare);
+    expect(await marksOn(world.api, 'page-2')).toMatchObject(waiting);
   });
 
   it('of failing hardware is drained for at once, with weeks to spare, one slot at a time', async () => {
@@ -180,14 +172,16 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
 
     await queue.send(scheduledChange(change));
     const states = async (): Promise<readonly (string | undefined)[]> =>
-      (await Promise.all(names.map(marks))).map(({ journal }) => journal?.state);
+      (await Promise.all(names.map((name) => marksOn(world.api, name)))).map(
+        ({ journal }) => journal?.state,
+      );
     await eventually(async () =>
       ['settled,waiting', 'waiting,settled'].includes((await states()).join()),
     );
     const [first, second] = (await states())[0] === 'settled' ? names : names.toReversed();
     if (first === undefined || second === undefined) throw new Error('two nodes');
-    expect(await marks(first)).toMatchObject(drained);
-    expect(await marks(second)).toMatchObject(waiting);
+    expect(await marksOn(world.api, first)).toMatchObject(drained);
+    expect(await marksOn(world.api, second)).toMatchObject(waiting);
     expect(await podNamesOn(api, second)).toEqual([second]);
 
     // Its slot is free when it is gone.
@@ -213,15 +207,15 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
       lastUpdatedTime: Date.now() - 60_000,
     };
     await queue.send(scheduledChange(change));
-    expect(await untilState('put-off', 'draining')).toMatchObject(drained);
+    expect(await untilState(world.api, 'put-off', 'draining')).toMatchObject(drained);
     await eventually(async () => (await removalsOf(world, { name: 'held' })).length > 0);
 
     const later = { startTime: Date.now() + 30 * 24 * hourMs, lastUpdatedTime: Date.now() };
     await queue.send(scheduledChange({ ...change, ...later }));
-    expect(await untilState('put-off', 'waiting')).toMatchObject(waiting);
+    expect(await untilState(world.api, 'put-off', 'waiting')).toMatchObject(waiting);
     // The old news once more.
     await untilDeleted(queue, [await queue.send(scheduledChange(change))]);
-    expect(await marks('put-off')).toMatchObject(waiting);
+    expect(await marksOn(world.api, 'put-off')).toMatchObject(waiting);
     expect(await podNamesOn(api, 'put-off')).toEqual(['held']);
   });
 
@@ -242,8 +236,8 @@ describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
         eventTypeCode: code,
       }),
     );
-    expect(await untilState(node, 'settled')).toMatchObject(drained);
-    expect(await untilState(node, 'undone')).toMatchObject(bare);
+    expect(await untilState(world.api, node, 'settled')).toMatchObject(drained);
+    expect(await untilState(world.api, node, 'undone')).toMatchObject(bare);
     expect(Date.now()).toBeGreaterThanOrEqual(now + 8000);
   });
 });

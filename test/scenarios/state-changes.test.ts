@@ -2,15 +2,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { NodeObject } from '../control-plane/objects.ts';
 import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
-import { interruptionKey, marksOf, untilSettled, type Marks } from '../harness/marks.ts';
+import { interruptionKey, marksOf, marksOn, untilSettled, untilState } from '../harness/marks.ts';
 import { rebalance, spotNotice, stateChange, terminateHook } from '../harness/messages.ts';
+import { addNode } from '../harness/nodes.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
 import { createBudget, createPod, untilRunning } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
-import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -33,23 +33,6 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
     await world.stop();
   });
 
-  async function marks(name: string): Promise<Marks> {
-    return marksOf(await getNode(world.api, name));
-  }
-
-  function untilState(name: string, state: string): Promise<Marks> {
-    return eventually(async () => {
-      const now = await marks(name);
-      return now.journal?.state === state && now;
-    });
-  }
-
-  async function addNode(name: string): Promise<string> {
-    const instance = instanceId();
-    await world.kubelet.addNode({ name, instanceId: instance });
-    return instance;
-  }
-
   function outOfServiceTaints({ spec }: NodeObject): readonly unknown[] {
     return (spec.taints ?? []).filter(({ key }) => key === outOfService);
   }
@@ -58,7 +41,7 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
     '%s drains the node, past budgets after a first refusal',
     async (state) => {
       const { api, kubelet } = world;
-      const instance = await addNode(state);
+      const instance = await addNode(world, state);
       const labels = { app: state };
       const pod = await createPod(api, { name: state, node: state, labels, behaviour: exitsSoon });
       await untilRunning(kubelet, [pod]);
@@ -69,7 +52,7 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
       await untilSettled(api, state);
 
       expect(await podNamesOn(api, state)).toEqual([]);
-      expect(await marks(state)).toMatchObject({
+      expect(await marksOn(world.api, state)).toMatchObject({
         cordoned: true,
         taints: [{ key: interruptionKey, value: 'state-change', effect: 'NoSchedule' }],
       });
@@ -84,20 +67,20 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
 
   it('running ends what the stop began, and leaves the rest', async () => {
     const { api } = world;
-    const instance = await addNode('restarted');
+    const instance = await addNode(world, 'restarted');
     const { queue } = await runController(world);
     const time = Date.now() - 30_000;
 
     await queue.send(stateChange({ instanceId: instance, state: 'stopping', time }));
     await queue.send(rebalance({ instanceId: instance, time }));
     await eventually(async () => {
-      const { journal } = await marks('restarted');
+      const { journal } = await marksOn(world.api, 'restarted');
       return journal?.state === 'settled' && journal.interruptions.length === 2;
     });
     await queue.send(stateChange({ instanceId: instance, state: 'running' }));
 
-    await eventually(async () => (await marks('restarted')).label === 'rebalance');
-    const { journal, ...rest } = await marks('restarted');
+    await eventually(async () => (await marksOn(world.api, 'restarted')).label === 'rebalance');
+    const { journal, ...rest } = await marksOn(world.api, 'restarted');
     expect(journal?.interruptions.map(({ kind }) => kind)).toEqual(['rebalance']);
     expect(rest).toMatchObject({
       cordoned: true,
@@ -108,7 +91,7 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
 
   it("running gives a node back as it was, a person's cordon and taints included", async () => {
     const { api } = world;
-    const instance = await addNode('cordoned');
+    const instance = await addNode(world, 'cordoned');
     const theirs = { key: 'team', value: 'a', effect: 'NoSchedule' };
     await api.patch('/api/v1/nodes/cordoned', {
       spec: { unschedulable: true, taints: [theirs] },
@@ -120,7 +103,7 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
     await untilSettled(api, 'cordoned');
 
     await queue.send(stateChange({ instanceId: instance, state: 'running' }));
-    await untilState('cordoned', 'undone');
+    await untilState(world.api, 'cordoned', 'undone');
 
     const node = await getNode(api, 'cordoned');
     expect(marksOf(node)).toMatchObject({ ...bare, cordoned: true });
@@ -129,24 +112,24 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
 
   it('running before the stop, and again after it, hurts nobody', async () => {
     const { api, kubelet } = world;
-    const instance = await addNode('old-stop');
+    const instance = await addNode(world, 'old-stop');
     const pod = await createPod(api, { name: 'old-stop', node: 'old-stop' });
     await untilRunning(kubelet, [pod]);
     const { queue } = await runController(world);
     const time = Date.now() - 20_000;
 
     await queue.send(stateChange({ instanceId: instance, state: 'running' }));
-    await untilState('old-stop', 'undone');
+    await untilState(world.api, 'old-stop', 'undone');
     const id = await queue.send(stateChange({ instanceId: instance, state: 'stopping', time }));
     await untilDeleted(queue, [id]);
 
-    expect(await marks('old-stop')).toMatchObject(bare);
+    expect(await marksOn(world.api, 'old-stop')).toMatchObject(bare);
     expect(await podNamesOn(api, 'old-stop')).toEqual(['old-stop']);
   });
 
   it('terminated ends the evictions and completes the hooks', async () => {
     const { api, kubelet, autoScaling } = world;
-    const instance = await addNode('terminated');
+    const instance = await addNode(world, 'terminated');
     const labels = { app: 'terminated' };
     const pod = await createPod(api, { name: 'held', node: 'terminated', labels });
     await untilRunning(kubelet, [pod]);
@@ -164,13 +147,15 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
     await queue.send(stateChange({ instanceId: instance, state: 'terminated' }));
     await eventually(() => autoScaling.calls('CompleteLifecycleAction').length > 0);
 
-    expect((await untilState('terminated', 'stopped')).journal?.interruptions).toHaveLength(1);
+    expect(
+      (await untilState(world.api, 'terminated', 'stopped')).journal?.interruptions,
+    ).toHaveLength(1);
     expect(await podNamesOn(api, 'terminated')).toEqual(['held']);
   });
 
   it('stopped takes a dead machine out of service, and its return puts it back', async () => {
     const { api, kubelet } = world;
-    const instance = await addNode('dead');
+    const instance = await addNode(world, 'dead');
     await kubelet.renewLease('dead', Date.now() - 2 * minuteMs);
     kubelet.powerOff('dead');
     await kubelet.setReady('dead', false);
@@ -181,19 +166,19 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
 
     await kubelet.setReady('dead', true);
     await eventually(async () => outOfServiceTaints(await getNode(api, 'dead')).length === 0);
-    expect(await marks('dead')).toMatchObject(bare);
+    expect(await marksOn(world.api, 'dead')).toMatchObject(bare);
   });
 
   it('stopped does not touch a machine whose kubelet has renewed its Lease since', async () => {
     const { api, kubelet } = world;
-    const instance = await addNode('alive');
+    const instance = await addNode(world, 'alive');
     await kubelet.setReady('alive', false);
     const renewedAt = Date.now();
     await kubelet.renewLease('alive', renewedAt);
     const { queue } = await runController(world, { OUT_OF_SERVICE_TAINT: 'true' });
     const stopped = { instanceId: instance, state: 'stopped', time: renewedAt - 2000 } as const;
     await untilDeleted(queue, [await queue.send(stateChange(stopped))]);
-    expect(await marks('alive')).toMatchObject({ ...bare, journal: undefined });
+    expect(await marksOn(world.api, 'alive')).toMatchObject({ ...bare, journal: undefined });
     expect(outOfServiceTaints(await getNode(api, 'alive'))).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { refuseEvictions } from '../harness/admission.ts';
 import { eventually } from '../harness/eventually.ts';
 import { untilSettled } from '../harness/marks.ts';
@@ -7,8 +7,9 @@ import { addNode, addPod, beginHook } from '../harness/nodes.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createNamespace } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights, backend: 'real' };
 const needs = worldSkipReason(options);
@@ -16,15 +17,7 @@ const needs = worldSkipReason(options);
 const exitsSoon = { exitsAfterSeconds: 0.3 };
 
 describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it.each([
     { code: 403, message: 'not on a Sunday' },

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { mapLimited } from '../control-plane/limiter.ts';
 import { podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -8,8 +8,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPods } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -25,15 +26,7 @@ type Way = 'stopped' | 'paused';
 const ways: readonly { readonly way: Way }[] = [{ way: 'stopped' }, { way: 'paused' }];
 
 describe.skipIf(needs)('an outage of the API server', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it.each(ways)(
     'at the moment of the notices loses nothing, and all are marked when it is over ($way)',

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { getNode } from '../harness/cluster.ts';
 import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -18,7 +18,8 @@ import { endVisibility, fateOf, timesReceived, untilDeleted } from '../harness/q
 import { controllerRequests } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 
@@ -277,7 +278,7 @@ const actedOn: readonly (Row & Expected)[] = [
 ];
 
 describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld({ ...options, queue: { maxReceiveCount } });
   let controller: Controller;
   let queue: Queue;
   const sent = new Map<string, Sent>();
@@ -285,7 +286,6 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
 
   // All of them at once, to one process.
   beforeAll(async () => {
-    world = await startWorld({ ...options, queue: { maxReceiveCount } });
     // Load balancers are left a target.
     await world.kubelet.addNode({ name: 'spare' });
     ({ queue } = world);
@@ -297,10 +297,6 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
     all.forEach(({ what }, at) => {
       sent.set(what, { id: ids[at] ?? '', node: nodes[at]?.name ?? '' });
     });
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   const sentOf = (what: string): Sent => {
@@ -377,16 +373,11 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
 });
 
 describe.skipIf(needs)('a message', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left a target.
     await world.kubelet.addNode({ name: 'spare' });
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it('that cannot be read is deleted at its fifth receive where there is no dead letter queue', async () => {

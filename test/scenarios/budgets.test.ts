@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { NodeObject } from '../control-plane/objects.ts';
 import { startApiFront } from '../harness/api-front.ts';
 import { findPod, getPod } from '../harness/cluster.ts';
@@ -8,6 +8,7 @@ import { rebalance, spotNotice } from '../harness/messages.ts';
 import { removalsOf, type Removal } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { watchVersions } from '../harness/versions.ts';
 import {
   budgetStatus,
@@ -17,7 +18,7 @@ import {
   createPods,
   untilRunning,
 } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -27,15 +28,7 @@ const marginMs = 5000;
 const exitsSoon = { exitsAfterSeconds: 0.5 };
 
 describe.skipIf(needs)('a budget that refuses', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it.each([
     // What is left after its grace comes later than the middle of the two minutes.

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { mapLimited } from '../control-plane/limiter.ts';
 import { getNode, getPod, podsOn } from '../harness/cluster.ts';
 import type { Controller } from '../harness/controller.ts';
@@ -9,8 +9,9 @@ import { endVisibility, fateOf, timesReceived, untilDeleted } from '../harness/q
 import { controllerRequests, removalOf, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, createPods } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import type { LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
@@ -83,19 +84,11 @@ const moments: readonly Moment[] = [
 ];
 
 describe.skipIf(needs)('a process that is killed', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
+  const world = sharedWorld(options);
 
   afterEach(() => {
     world.queues.faults.clear();
     world.autoScaling.faults.clear();
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it.each(moments)(

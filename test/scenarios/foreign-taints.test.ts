@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ApiError, type ApiClient } from '../control-plane/api-client.ts';
 import type { NodeObject, Taint } from '../control-plane/objects.ts';
 import { getNode } from '../harness/cluster.ts';
@@ -9,9 +9,10 @@ import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
 import { controllerRequests } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { watchVersions, type Version } from '../harness/versions.ts';
 import { createPods } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -23,15 +24,7 @@ const unschedulable = 'node.kubernetes.io/unschedulable';
 const busyKey = 'test-writer/busy';
 
 describe.skipIf(needs)('the taints of others', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it('survive every write, while others write all the time', async () => {
     const { api, kubelet, autoScaling } = world;

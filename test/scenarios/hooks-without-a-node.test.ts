@@ -1,12 +1,13 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { eventually } from '../harness/eventually.ts';
 import { directHook, spotNotice, terminateHook } from '../harness/messages.ts';
 import { beginHook } from '../harness/nodes.ts';
 import { fateOf, timesReceived, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { internalFailure, throttling, type LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
@@ -20,17 +21,9 @@ const shortGrace = { UNKNOWN_INSTANCE_GRACE_SECONDS: String(graceSeconds) };
 const longGrace = { UNKNOWN_INSTANCE_GRACE_SECONDS: '600' };
 
 describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
+  const world = sharedWorld(options);
 
   afterEach(() => world.autoScaling.faults.clear());
-
-  afterAll(async () => {
-    await world.stop();
-  });
 
   it.each([
     { way: 'through EventBridge', name: 'gone', message: terminateHook },

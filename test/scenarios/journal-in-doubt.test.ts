@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { NodeObject } from '../control-plane/objects.ts';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -16,8 +16,9 @@ import { endVisibility, fateOf, timesReceived, untilDeleted } from '../harness/q
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, untilProcessed } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, createPods } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -27,17 +28,9 @@ const unreadableKey = 'node-termination-controller/journal-unreadable';
 const exitsSoon = { exitsAfterSeconds: 0.3 };
 
 describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
+  const world = sharedWorld(options);
 
   afterEach(() => world.autoScaling.faults.clear());
-
-  afterAll(async () => {
-    await world.stop();
-  });
 
   it('is written on neither of two Nodes of one instance, until one of them is gone', async () => {
     const { api, kubelet } = world;

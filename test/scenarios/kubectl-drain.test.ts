@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomInt, randomUUID } from 'node:crypto';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { findComponent, skipReason } from '../control-plane/binaries.ts';
 import { mapLimited } from '../control-plane/limiter.ts';
 import type { OwnerReference, PodObject } from '../control-plane/objects.ts';
@@ -11,6 +11,7 @@ import { rebalance } from '../harness/messages.ts';
 import { controllerRequests, removalOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import {
   createMirrorPod,
   createNamespace,
@@ -19,7 +20,7 @@ import {
   untilRunning,
   type PodSpec,
 } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 // Without a controller manager: its garbage collector would delete pods whose owner is gone.
@@ -99,15 +100,7 @@ function ownerOfNobody(kind: string, apiVersion: string): OwnerReference {
 }
 
 describe.skipIf(needs)('kubectl drain', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   /** What kubectl, with all its flags, would evict on a node: `namespace/name`. */
   async function movedByKubectl(node: string): Promise<string[]> {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
@@ -7,7 +7,8 @@ import { isDeleted, timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { throttling, type LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
@@ -15,17 +16,9 @@ const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
 
 describe.skipIf(needs)('a launch hook', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
+  const world = sharedWorld(options);
 
   afterEach(() => world.autoScaling.faults.clear());
-
-  afterAll(async () => {
-    await world.stop();
-  });
 
   function begin(group: string, instance: string, timeoutSeconds = 300): LifecycleAction {
     world.autoScaling.addHook({

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { untilSettled } from '../harness/marks.ts';
@@ -8,8 +8,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { accessDenied, internalFailure, throttling } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import { callsFor, expectCompleted, expectNamed, untilRunning } from './hook-actions.ts';
@@ -18,17 +19,9 @@ const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
 
 describe.skipIf(needs)('a terminate hook', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
+  const world = sharedWorld(options);
 
   afterEach(() => world.autoScaling.faults.clear());
-
-  afterAll(async () => {
-    await world.stop();
-  });
 
   it('is completed through throttling, failures and silence of Auto Scaling', async () => {
     const { api } = world;

@@ -1,11 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice } from '../harness/messages.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = leastRights;
@@ -14,15 +15,7 @@ const needs = worldSkipReason(options);
 const label = 'node.kubernetes.io/exclude-from-external-load-balancers';
 
 describe.skipIf(needs)('what load balancers are left with', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   /** As many nodes of one zone. */
   async function addNodes(prefix: string, count: number, zone: string) {

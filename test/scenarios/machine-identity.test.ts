@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import {
@@ -16,8 +16,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn, untilProcessed } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, createPods } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import { throttling } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
@@ -27,19 +28,14 @@ const needs = worldSkipReason(options);
 const exitsSoon = { exitsAfterSeconds: 0.3 };
 
 describe.skipIf(needs)('the journal on a node', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left a target.
     await world.kubelet.addNode({ name: 'spare' });
   });
 
   afterEach(() => world.autoScaling.faults.clear());
-
-  afterAll(async () => {
-    await world.stop();
-  });
 
   it.each([
     { when: 'in the middle of a drain', node: 'replaced-running', whileRunning: true },

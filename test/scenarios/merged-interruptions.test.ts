@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { NodeObject } from '../control-plane/objects.ts';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -7,9 +7,10 @@ import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { watchVersions } from '../harness/versions.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import type { LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
@@ -20,15 +21,7 @@ const marginMs = 5000;
 const hook = 'drain';
 
 describe.skipIf(needs)('interruptions of one instance', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it('are one drain: rebalance, then spot notice, which shortens a grace, then terminate hook', async () => {
     const { api, kubelet } = world;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOf, untilSettled } from '../harness/marks.ts';
@@ -15,8 +15,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -40,18 +41,13 @@ function patient(exitsAfterSeconds = 0.3) {
 }
 
 describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // So that load balancers can spare nodes of the zone.
     await world.kubelet.addNodes(
       Array.from({ length: 20 }, (_, i) => ({ name: `spare-${i}`, instanceId: instanceId() })),
     );
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it.each([

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { getNode, podNamesOn, podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
@@ -9,6 +9,7 @@ import { timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests, removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import {
   budgetStatus,
   createBudget,
@@ -16,7 +17,7 @@ import {
   createPods,
   untilRunning,
 } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { internalFailure } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
@@ -32,15 +33,7 @@ function slow(exitsAfterSeconds: number) {
 // Where aws-node-termination-handler v1.25 fails, by number; the tests say what is right instead.
 // Number 3 (a dry run that completes and deletes) is in dry-run.test.ts.
 describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it('1: a Health event of several instances drains each of their nodes', async () => {
     const nodes = await Promise.all(

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { getNode, getPod } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
@@ -7,8 +7,9 @@ import { addNodeWithPod } from '../harness/nodes.ts';
 import { controllerRequests, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -18,15 +19,7 @@ const minuteMs = 60_000;
 const exitsSoon = { pod: { behaviour: { exitsAfterSeconds: 0.5 } } };
 
 describe.skipIf(needs)('old news', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it('of an interruption that is under way changes nothing', async () => {
     const { api } = world;

@@ -1,27 +1,23 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { leastRights } from '../harness/rules.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { stopAndGoOn, stopCases, storm, troubled, troubles, type Endings } from './stop-stages.ts';
 
 const options: WorldOptions = { ...leastRights };
 const needs = worldSkipReason(options);
 
 describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
   const endings: Endings = [];
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left a target.
     await world.kubelet.addNode({ name: 'spare' });
   });
 
   afterEach(async () => {
     for (let ending = endings.pop(); ending; ending = endings.pop()) await ending();
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it.each([...stopCases([storm]), ...stopCases([troubled], troubles)])(

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf } from '../harness/marks.ts';
@@ -6,7 +6,8 @@ import { spotNotice, terminateHook } from '../harness/messages.ts';
 import { fateOf, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runControllerOn } from '../harness/running.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import {
   draining,
   idle,
@@ -24,11 +25,10 @@ const options: WorldOptions = { ...leastRights };
 const needs = worldSkipReason(options);
 
 describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
   const endings: Endings = [];
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left a target.
     await world.kubelet.addNode({ name: 'spare' });
   });
@@ -36,10 +36,6 @@ describe.skipIf(needs)('a process that is asked to stop', { meta: { needs } }, (
   afterEach(async () => {
     world.autoScaling.faults.clear();
     for (let ending = endings.pop(); ending; ending = endings.pop()) await ending();
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it.each(stopCases([start, idle, draining]))(

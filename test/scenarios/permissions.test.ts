@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { PERMISSIONS } from '../../infra/permissions.ts';
 import { describeOptions } from '../../src/options.ts';
 import { awsActions } from '../harness/aws-actions.ts';
@@ -7,8 +7,9 @@ import { untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import { untilRunning } from './hook-actions.ts';
 
@@ -20,15 +21,7 @@ const variables = new Set(describeOptions().map(({ variable }) => variable));
 const permitted = PERMISSIONS.filter(({ option }) => option === undefined || variables.has(option));
 
 describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   // That it does nothing else is checked at the end of every world.
   it('the controller does all that its IAM policy allows', async () => {

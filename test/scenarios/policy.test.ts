@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOn, noMarks, untilSettled } from '../harness/marks.ts';
@@ -17,8 +17,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, untilProcessed } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -27,18 +28,13 @@ const needs = worldSkipReason(options);
 const exitsSoon = { exitsAfterSeconds: 0.3 };
 
 describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left half of their targets.
     await world.kubelet.addNodes(
       Array.from({ length: 40 }, (_, i) => ({ name: `spare-${i}`, instanceId: instanceId() })),
     );
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   /** Judged by something that comes later, on another node. */

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOn, untilSettled, untilState } from '../harness/marks.ts';
@@ -7,8 +7,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createBudget, createPod, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -32,16 +33,11 @@ const drained = {
 const bare = { cordoned: false, taints: [], label: undefined, loadBalancerLabel: undefined };
 
 describe.skipIf(needs)('a scheduled change', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // So that load balancers can spare a node of the zone.
     await world.kubelet.addNodes([{ name: 'spare-1' }, { name: 'spare-2' }]);
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it('waits for its lead, is drained for, and is undone after the reboot', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { NodeObject, PodObject } from '../control-plane/objects.ts';
 import { isReady } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -7,9 +7,10 @@ import { rebalance } from '../harness/messages.ts';
 import { controllerRequests, removalOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { watchVersions } from '../harness/versions.ts';
 import { budgetStatus, createBudget, createDeployment } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const nodes = 20;
@@ -26,15 +27,7 @@ const options: WorldOptions = {
 const needs = worldSkipReason(options);
 
 describe.skipIf(needs)('twenty nodes behind one budget', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it(
     'lose one pod at a time, and are done when the last is gone',

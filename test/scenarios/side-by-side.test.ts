@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { terminateHook } from '../harness/messages.ts';
@@ -6,8 +6,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
 import { startSecondConsumer } from '../harness/second-consumer.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPods, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -15,15 +16,7 @@ const needs = worldSkipReason(options);
 
 // What docs/from-nth.md promises of moving without a gap.
 describe.skipIf(needs)('beside another handler', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   /** Nodes of one group with a pod each, whose instances have begun to terminate. */
   async function interrupt(group: string, count: number, exitsAfterSeconds: number) {

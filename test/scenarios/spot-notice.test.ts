@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { NodeObject, PodObject } from '../control-plane/objects.ts';
 import { getPod, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -7,6 +7,7 @@ import { spotNotice } from '../harness/messages.ts';
 import { controllerRequests, removalOf, removalsOf, writesAmong } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { watchVersions } from '../harness/versions.ts';
 import {
   createDaemonSet,
@@ -17,7 +18,7 @@ import {
   createPods,
   untilRunning,
 } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -26,16 +27,11 @@ const needs = worldSkipReason(options);
 const exitsSoon = { exitsAfterSeconds: 0.3 };
 
 describe.skipIf(needs)('a spot notice', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left a target.
     await world.kubelet.addNode({ name: 'spare' });
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   it('cordons, taints, labels and records in one write, and evicts only then', async () => {

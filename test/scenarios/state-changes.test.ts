@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { NodeObject } from '../control-plane/objects.ts';
 import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -9,8 +9,9 @@ import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createBudget, createPod, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -21,16 +22,11 @@ const exitsSoon = { exitsAfterSeconds: 0.3 };
 const bare = { cordoned: false, taints: [], label: undefined, loadBalancerLabel: undefined };
 
 describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
 
   beforeAll(async () => {
-    world = await startWorld(options);
     // Load balancers are left a target.
     await world.kubelet.addNodes([{ name: 'spare-1' }, { name: 'spare-2' }]);
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   function outOfServiceTaints({ spec }: NodeObject): readonly unknown[] {

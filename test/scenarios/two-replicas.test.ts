@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { podsOn } from '../harness/cluster.ts';
 import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -6,14 +6,9 @@ import { untilSettled } from '../harness/marks.ts';
 import { spotNotice } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, createPods } from '../harness/workloads.ts';
-import {
-  controllerNamespace,
-  startWorld,
-  worldSkipReason,
-  type World,
-  type WorldOptions,
-} from '../harness/world.ts';
+import { controllerNamespace, worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 
@@ -32,22 +27,14 @@ type LeaseObject = {
 };
 
 describe.skipIf(needs)('two replicas', { meta: { needs } }, () => {
-  let world: World;
+  const world = sharedWorld(options);
   let queue: Queue;
   let count = 0;
   let running: Controller[] = [];
 
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
   afterEach(async () => {
     await Promise.all(running.map((controller) => controller.kill()));
     running = [];
-  });
-
-  afterAll(async () => {
-    await world.stop();
   });
 
   /** Each test has a queue and a Lease of its own. */

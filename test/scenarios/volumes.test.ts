@@ -1,11 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { eventually } from '../harness/eventually.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { terminateHook } from '../harness/messages.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createOwner, createPods, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -14,15 +15,7 @@ const needs = worldSkipReason(options);
 const attachments = '/apis/storage.k8s.io/v1/volumeattachments';
 
 describe.skipIf(needs)('volumes of a drained node', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   /** A node with a StatefulSet's pod and a DaemonSet's, a volume of each attached, and a hook. */
   async function arrange(name: string, env: Readonly<Record<string, string>> = {}) {

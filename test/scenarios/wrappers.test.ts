@@ -1,12 +1,13 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { directHook, terminateHook, testNotification, viaTopic } from '../harness/messages.ts';
 import { fateOf, untilDeleted } from '../harness/queued.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -15,15 +16,7 @@ const needs = worldSkipReason(options);
 type Hook = Readonly<{ group: string; hook: string; token: string; instanceId: string }>;
 
 describe.skipIf(needs)('a message', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it.each([
     { way: 'from EventBridge', name: 'plain', wrap: terminateHook },

@@ -66,6 +66,8 @@ try {
     .map((id) => queue.events(id).find(({ type }) => type === 'deleted')?.at ?? Infinity)
     .map((at) => (at - startedAt) / 1000);
   const received = queue.events().filter(({ type }) => type === 'received').length;
+  // In hundredths of a second, which is what Linux counts in.
+  const times = (await readFile(`/proc/${controller.pid}/stat`, 'utf8')).split(' ').slice(13, 15);
   const status = await readFile(`/proc/${controller.pid}/status`, 'utf8');
   console.log(
     JSON.stringify({
@@ -73,6 +75,7 @@ try {
       secondsToLastNotice: Math.max(...seconds),
       receivesByThen: received,
       receivesPerSecond: Math.round(received / Math.max(...seconds)),
+      controllerCpuSeconds: times.reduce((sum, time) => sum + Number(time) / 100, 0),
       highestHeapMiB: Math.round(highestHeap),
       highestResidentMiB: Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024),
     }),

@@ -4,7 +4,14 @@ import { isEmergency } from '../../src/plan/rows.ts';
 import type { RawNode, RawPod } from './api-server.ts';
 import type { Machine } from './cluster.ts';
 import type { Entry } from './record.ts';
-import { MARGIN_MS, UNKNOWN_GRACE_SECONDS, type Reason, type Sent, type World } from './world.ts';
+import {
+  MARGIN_MS,
+  UNKNOWN_GRACE_SECONDS,
+  type Reason,
+  type Sent,
+  type Rest,
+  type World,
+} from './world.ts';
 
 export type InvariantName =
   | 'I1'
@@ -512,8 +519,9 @@ export class Invariants implements Checks {
     const was = before?.spec.unschedulable === true;
     if (is && !was) this.cordons.set(name, isOurs ? 'ours' : "another's");
     if (!is) this.cordons.delete(name);
-    if (!hasMark(after)) this.markedAt.delete(name);
-    else if (before === undefined || !hasMark(before)) this.markedAt.set(name, at);
+    // Somebody else's hand does not make it another mark.
+    if (before === undefined || (!hasMark(after) && isOurs)) this.markedAt.delete(name);
+    if (hasMark(after) && !this.markedAt.has(name)) this.markedAt.set(name, at);
     const isHeld = after.metadata.annotations[HOLD_KEY] !== undefined;
     if (!isHeld && this.heldSince.delete(name)) this.releasedAt.set(name, at);
     if (isHeld && !this.heldSince.has(name)) this.heldSince.set(name, at);
@@ -626,6 +634,19 @@ export class Invariants implements Checks {
     for (const replica of world.replicas) this.judgeWatches(replica.watches, replica.isLeading);
     for (const [name, node] of world.cluster.api.nodes) this.judgeRest(name, node);
     for (const fault of world.faultsOfOurs) this.broken('no fault of ours', fault);
+  }
+
+  /** Timers are what the journals call for: as many as a process has that knows nothing else. */
+  judgeTimers(before: Rest, after: Rest): void {
+    // Something has changed after all.
+    if (before.journals !== after.journals) return;
+    this.count('I7');
+    if (before.timers === undefined || after.timers === undefined || before.timers > after.timers) {
+      this.broken(
+        'I7',
+        `${before.timers} timers were left when all was quiet, and ${after.timers} are called for`,
+      );
+    }
   }
 
   private mayStay({ launchToken, noise }: Sent): boolean {

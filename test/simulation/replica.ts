@@ -41,6 +41,8 @@ export type ReplicaWorld = Weather &
     policy: ControllerPolicy;
     mutation: Mutation;
     isElected: boolean;
+    /** Whether stages that stand still are looked for: a turn each second. */
+    watchesItself: boolean;
     keepsLogs: boolean;
     onDeath: (replica: Replica) => void;
     /** What no outside, however bad, may bring about. */
@@ -113,7 +115,7 @@ export class Replica {
     const { signal } = this.stopping;
     const connection = this.mutated(this.connect());
     const { watchdog } = this;
-    watchdog.start();
+    if (world.watchesItself) watchdog.start();
     const nodes = createNodeIndex({ connection, ...SELECTION, clock, watchdog, report });
     this.nodes = nodes;
     this.departed = new DepartedNodes(nodes, clock);

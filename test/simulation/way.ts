@@ -68,6 +68,7 @@ export interface Weather {
 /** The clock as one process sees it: seconds apart from others, dead with the process, still while it is frozen. */
 export class ProcessClock extends MortalClock {
   private frozenUntil = -Infinity;
+  private armedCount = 0;
   private readonly world: Clock;
   private readonly skewMs: number;
   private readonly chance: Chance;
@@ -88,12 +89,32 @@ export class ProcessClock extends MortalClock {
   }
 
   override after(delayMs: number, callback: () => void): Timer {
+    let isArmed = true;
+    this.armedCount += 1;
+    const disarm = (): void => {
+      if (isArmed) this.armedCount -= 1;
+      isArmed = false;
+    };
+    const fire = (): void => {
+      disarm();
+      callback();
+    };
     let timer = super.after(delayMs, () => {
       const leftMs = this.frozenUntil - this.world.now();
-      if (leftMs > 0) timer = super.after(leftMs, callback);
-      else callback();
+      if (leftMs > 0) timer = super.after(leftMs, fire);
+      else fire();
     });
-    return { cancel: () => timer.cancel() };
+    return {
+      cancel: () => {
+        disarm();
+        timer.cancel();
+      },
+    };
+  }
+
+  /** How many timers are armed now. */
+  get timers(): number {
+    return this.armedCount;
   }
 
   /** Nothing of the process runs for so long; then everything that was due does. */

@@ -1,5 +1,6 @@
 import { parse } from '../../src/events/parse.ts';
 import { newsOf, roleOf, type NodeEvent } from '../../src/plan/interruption.ts';
+import { JOURNAL_KEY } from '../../src/plan/node.ts';
 import {
   capacityReservationInterruption,
   launchHook,
@@ -46,6 +47,9 @@ type ReasonOf = (
     Partial<Pick<Reason, 'isPaced' | 'token' | 'windowStartAt'>>,
 ) => Reason;
 
+/** `timers` undefined: nobody leads. */
+export type Rest = Readonly<{ timers: number | undefined; journals: string }>;
+
 /** What a message tells of. */
 export type Sent = Readonly<{
   id: string;
@@ -77,6 +81,9 @@ export type WorldOptions = Readonly<{
 /** Chance of its own for each part, so that what one of them draws changes nothing for the others. */
 const STREAMS = { cluster: 1, latency: 2, faults: 3, process: 100 };
 
+/** Of so many storms, in one: it is a turn each second, for what never happens. */
+const SELF_WATCHED = 5;
+
 /** After whatever happens last: machines start, pods end, drains settle. */
 const SETTLES_MS = 60_000;
 
@@ -101,6 +108,7 @@ export class World implements ReplicaWorld {
   readonly policy: ControllerPolicy;
   readonly mutation: Mutation;
   readonly isElected: boolean;
+  readonly watchesItself: boolean;
   readonly keepsLogs: boolean;
   readonly reasons: Reason[] = [];
   readonly messages = new Map<string, Sent>();
@@ -138,6 +146,7 @@ export class World implements ReplicaWorld {
     this.faultChance = seededChance(storm.seed * 1000 + STREAMS.faults);
     this.mutation = options.mutation ?? {};
     this.isElected = storm.replicas === 'elected';
+    this.watchesItself = storm.seed % SELF_WATCHED === 0;
     this.keepsLogs = options.keepsTimeline === true;
     this.sqs = new FakeSqs(this.clock);
     this.autoScaling = new FakeAutoScaling(this.clock);
@@ -228,10 +237,29 @@ export class World implements ReplicaWorld {
     return now >= troubledUntil + 40_000;
   }
 
-  /** Ends every process, in good order. */
-  async end(): Promise<void> {
+  /** What a process at rest does, and what it knows. */
+  restOfLeader(): Rest {
+    const nodes = [...this.cluster.api.nodes.values()];
+    return {
+      timers: this.leader()?.way.clock.timers,
+      journals: nodes.map(({ metadata }) => metadata.annotations[JOURNAL_KEY] ?? '').join('\n'),
+    };
+  }
+
+  /** Every process ends in good order; then another begins, which knows nothing but what is written. */
+  async beginAnew(): Promise<void> {
+    await this.stopAll();
+    this.startReplica('a');
+  }
+
+  private async stopAll(): Promise<void> {
     const stopping = [...this.replicas].map((replica) => replica.stop());
     await this.clock.resolved(Promise.all(stopping), 60_000);
+  }
+
+  /** Ends every process, in good order. */
+  async end(): Promise<void> {
+    await this.stopAll();
     this.isOver = true;
   }
 

@@ -119,13 +119,13 @@ export class SimulatedConnection implements Connection {
       const sendBookmark = (): void => {
         const metadata = { resourceVersion: String(api.version) };
         send(() => `${JSON.stringify({ type: 'BOOKMARK', object: { metadata } })}\n`);
-        bookmark = way.clock.after(BOOKMARK_MS, sendBookmark);
+        bookmark = way.clock.deliver(BOOKMARK_MS, sendBookmark);
       };
       this.streams.add(kind);
       const unsubscribe = api.onChange(tell);
       const undrop = watches.onDrop((how) => way.hear(1, () => end(how === 'end' ? ended : reset)));
-      const limit = way.clock.after(limitMs, () => end(ended));
-      let bookmark = way.clock.after(BOOKMARK_MS, sendBookmark);
+      const limit = way.clock.deliver(limitMs, () => end(ended));
+      let bookmark = way.clock.deliver(BOOKMARK_MS, sendBookmark);
       closers.add(cut);
       signal.addEventListener('abort', abort, { once: true });
       options.onOpen();

@@ -217,6 +217,9 @@ export class Invariants implements Checks {
       const replica = [...world.replicas].find(({ way }) => way.process === process);
       if (node === undefined || replica?.isLeading !== true || reason.machine.isGone) return;
       if (reason.token !== undefined && world.hooks.get(reason.token)?.end !== undefined) return;
+      // How old it is follows from the hook's timeout.
+      const isAgeAsked = reason.token !== undefined && at - reason.time > OUTLIVED_MS - SKEW_MS;
+      if (isAgeAsked && world.wasTroubled(at - 10_000, now, ['auto-scaling'])) return;
       // It did not know the Node yet, or the machine has shown that the news are old.
       if (registeredAt > at - NEWS_MS || reason.overAt < now || this.isOutlived(reason, now))
         return;
@@ -315,7 +318,10 @@ export class Invariants implements Checks {
     if (receivedAt === undefined) return true;
     if (kind !== 'rebalance' && receivedAt > overAt + NEWS_MS) return true;
     if (deadlineAt === undefined || kind === 'reboot' || kind === 'hook') return false;
-    return receivedAt > deadlineAt + OUTLIVED_MS + 12_000 + SKEW_MS && machine.isOn;
+    return (
+      receivedAt > Math.max(deadlineAt + OUTLIVED_MS, machine.onSince) + 12_000 + SKEW_MS &&
+      machine.isOn
+    );
   }
 
   /** The kubelet may have shown already that it outlived it. */

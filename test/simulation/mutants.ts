@@ -9,6 +9,8 @@ import type { Way } from './way.ts';
 export type Mutant = Readonly<{
   does: string;
   breaks: InvariantName;
+  /** One that catches it. */
+  storm: number;
   /** Only a process that dies shows it. */
   needsCrashes?: boolean;
   mutation: Mutation;
@@ -18,6 +20,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'acknowledges before it records',
     breaks: 'I1',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -34,6 +37,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'takes a conflict for a write',
     breaks: 'I1',
+    storm: 8,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -51,6 +55,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'takes an overloaded server for a write',
     breaks: 'I1',
+    storm: 11,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -68,6 +73,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'deletes what it should park',
     breaks: 'I1',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -83,6 +89,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'keeps an index of what Nodes once were',
     breaks: 'I8',
+    storm: 2,
     mutation: {
       connection: (connection) =>
         altered(connection, {
@@ -99,6 +106,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'evicts whatever bears the name',
     breaks: 'I3',
+    storm: 352,
     mutation: {
       connection: (connection) =>
         altered(connection, {
@@ -110,6 +118,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'deletes past every budget at once',
     breaks: 'I3',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -120,6 +129,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'forces twice',
     breaks: 'I3',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -135,6 +145,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'gives no grace',
     breaks: 'I3',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -147,16 +158,19 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'loses the pace',
     breaks: 'I3',
+    storm: 1,
     mutation: { policy: (policy) => ({ ...policy, voluntaryDrainLimit: { nodes: 100 } }) },
   },
   {
     does: "ignores the operator's brake",
     breaks: 'I3',
+    storm: 21,
     mutation: { ports: (ports) => withViews(ports, (node) => ({ ...node, held: false })) },
   },
   {
     does: 'forgets a hook',
     breaks: 'I4',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -167,6 +181,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'completes before the node is empty',
     breaks: 'I4',
+    storm: 3,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -182,6 +197,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'writes taints without the resource version',
     breaks: 'I5',
+    storm: 10,
     mutation: {
       connection: (connection) =>
         altered(connection, {
@@ -198,6 +214,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: "un-cordons a person's cordon",
     breaks: 'I5',
+    storm: 5,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -214,11 +231,13 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'never forces',
     breaks: 'I6',
+    storm: 18,
     mutation: { policy: (policy) => ({ ...policy, budgets: 'always' }) },
   },
   {
     does: 're-acts to old news',
     breaks: 'I8',
+    storm: 228,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -229,6 +248,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'leaves its watch of pods open',
     breaks: 'I7',
+    storm: 1,
     mutation: {
       ports: (ports) => ({
         ...ports,
@@ -243,6 +263,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'says that a hook is completed before it is',
     breaks: 'I4',
+    storm: 170,
     needsCrashes: true,
     mutation: {
       ports: (ports) => ({
@@ -269,6 +290,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'resumes no drain',
     breaks: 'I6',
+    storm: 18,
     needsCrashes: true,
     mutation: {
       ports(ports) {
@@ -284,17 +306,20 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'keeps in memory alone that the cordon is its own',
     breaks: 'I8',
+    storm: 2,
     needsCrashes: true,
     mutation: inMemoryAlone(({ cordonedByUs: _, ...journal }) => journal),
   },
   {
     does: 'keeps in memory alone what is over',
     breaks: 'I8',
+    storm: 177,
     mutation: inMemoryAlone((journal) => ({ ...journal, ended: [] })),
   },
   {
     does: 'keeps in memory alone the hooks',
     breaks: 'I4',
+    storm: 4,
     needsCrashes: true,
     mutation: inMemoryAlone((journal) => ({
       ...journal,
@@ -304,6 +329,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     does: 'keeps in memory alone the deadlines',
     breaks: 'I6',
+    storm: 18,
     needsCrashes: true,
     mutation: inMemoryAlone((journal) => ({
       ...journal,

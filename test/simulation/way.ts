@@ -95,14 +95,9 @@ export class ProcessClock extends MortalClock {
       if (isArmed) this.armedCount -= 1;
       isArmed = false;
     };
-    const fire = (): void => {
+    const timer = this.deliver(delayMs, () => {
       disarm();
       callback();
-    };
-    let timer = super.after(delayMs, () => {
-      const leftMs = this.frozenUntil - this.world.now();
-      if (leftMs > 0) timer = super.after(leftMs, fire);
-      else fire();
     });
     return {
       cancel: () => {
@@ -112,7 +107,17 @@ export class ProcessClock extends MortalClock {
     };
   }
 
-  /** How many timers are armed now. */
+  /** What comes from outside: no timer of the process's own. */
+  deliver(delayMs: number, callback: () => void): Timer {
+    let timer = super.after(delayMs, () => {
+      const leftMs = this.frozenUntil - this.world.now();
+      if (leftMs > 0) timer = super.after(leftMs, callback);
+      else callback();
+    });
+    return { cancel: () => timer.cancel() };
+  }
+
+  /** How many timers of its own are armed now. */
   get timers(): number {
     return this.armedCount;
   }
@@ -195,7 +200,7 @@ export class Way {
       signal?.addEventListener('abort', abort, { once: true });
       const answerAfter = (delayMs: number, give: () => void): void => {
         if (over || this.isDead) return;
-        answerTimer = this.clock.after(delayMs, () => {
+        answerTimer = this.clock.deliver(delayMs, () => {
           if (!end()) return;
           give();
           if (weather.crashes(process, port, call, 'after its answer')) this.dieSoon(port);
@@ -242,7 +247,7 @@ export class Way {
 
   /** Word from outside, in its order. */
   hear(delayMs: number, listener: () => void): void {
-    if (!this.isDead) this.clock.after(delayMs, listener);
+    if (!this.isDead) this.clock.deliver(delayMs, listener);
   }
 
   /** A call that is dead before it begins: of a process that is, too. */

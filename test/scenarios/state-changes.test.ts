@@ -64,6 +64,8 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
   it('running ends what the stop began, and leaves the rest', async () => {
     const { api } = world;
     const instance = await addNode(world, 'restarted');
+    // As a machine is that has not been started anew since its notice.
+    await world.kubelet.setReady('restarted', true, Date.now() - 10 * minuteMs);
     const { queue } = await runController(world);
     const time = Date.now() - 30_000;
 
@@ -86,8 +88,10 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
   });
 
   it("running gives a node back as it was, a person's cordon and taints included", async () => {
-    const { api } = world;
+    const { api, kubelet } = world;
     const instance = await addNode(world, 'cordoned');
+    // As a machine is that has not been started anew since its notice.
+    await kubelet.setReady('cordoned', true, Date.now() - 10 * minuteMs);
     const theirs = { key: 'team', value: 'a', effect: 'NoSchedule' };
     await api.patch('/api/v1/nodes/cordoned', {
       spec: { unschedulable: true, taints: [theirs] },

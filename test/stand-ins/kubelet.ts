@@ -231,8 +231,9 @@ export class Kubelet {
     await this.api.patch(`/api/v1/nodes/${name}/status`, { status: { nodeInfo } });
   }
 
-  async setReady(name: string, ready: boolean): Promise<void> {
-    const conditions = [readyCondition(ready)];
+  /** `since`: epoch ms. */
+  async setReady(name: string, ready: boolean, since = Date.now()): Promise<void> {
+    const conditions = [readyCondition(ready, since)];
     await this.api.patch(`/api/v1/nodes/${name}/status`, { status: { conditions } }, 'strategic');
   }
 
@@ -599,14 +600,14 @@ function nodeObject(spec: NodeSpec): NodeObject {
   };
 }
 
-function readyCondition(ready: boolean) {
+function readyCondition(ready: boolean, since = Date.now()) {
   const now = new Date().toISOString();
   return {
     type: 'Ready',
     status: ready ? ('True' as const) : ('False' as const),
     reason: ready ? 'KubeletReady' : 'KubeletNotReady',
     lastHeartbeatTime: now,
-    lastTransitionTime: now,
+    lastTransitionTime: new Date(since).toISOString(),
   };
 }
 

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { MESSAGES } from '../../src/report/messages.ts';
 import { mapLimited } from '../control-plane/limiter.ts';
 import { between, chanceOf, oneOf, type Chance } from '../harness/chance.ts';
@@ -12,8 +12,9 @@ import { spotNotice, terminateHook } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
 import { controllerRequests } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
+import { sharedWorld } from '../harness/shared-world.ts';
 import { createPods, untilRunning } from '../harness/workloads.ts';
-import { startWorld, worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
+import { worldSkipReason, type World, type WorldOptions } from '../harness/world.ts';
 import type { LifecycleAction } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
@@ -45,15 +46,7 @@ type Storm = readonly Readonly<{
 }>[];
 
 describe.skipIf(needs)('a storm of interruptions', { meta: { needs } }, () => {
-  let world: World;
-
-  beforeAll(async () => {
-    world = await startWorld(options);
-  });
-
-  afterAll(async () => {
-    await world.stop();
-  });
+  const world = sharedWorld(options);
 
   it('is survived by two replicas that are killed, with an API server, a queue and an Auto Scaling in trouble', async () => {
     const seed = Number(process.env['NTC_CHAOS_SEED'] ?? randomInt(2 ** 31));

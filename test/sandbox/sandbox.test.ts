@@ -38,9 +38,13 @@ describe('the sandbox', () => {
     const text = sandbox.text();
     const rows = sandbox.lines.slice(sandbox.lines.findIndex((line) => line.startsWith('NODE ')));
     expect(rows).toHaveLength(8);
-    expect(rows[2]).toMatch(/^node-[abc]\d +spot notice +\d to node-.* \d+ s$/);
-    expect(rows[3]).toMatch(/^node-[abc]\d +rebalance, spot notice +\d to node-.* \d+ s$/);
-    expect(rows[4]).toMatch(/^node-[abc]\d +terminate hook +\d to node-.* completed \(CONTINUE\)$/);
+    expect(rows[2]).toMatch(/^node-[abc]\d +spot notice +\d to node-.* \d+ s +drained$/);
+    expect(rows[3]).toMatch(
+      /^node-[abc]\d +rebalance, spot notice +\d to node-.* \d+ s +drained, drained$/,
+    );
+    expect(rows[4]).toMatch(
+      /^node-[abc]\d +terminate hook +\d to node-.* completed \(CONTINUE\) +drained$/,
+    );
     expect(rows[6]).toContain('Every node was emptied in time');
     // What the story promises shows in the controller's own log.
     expect(text).toMatch(/still draining .*budget checkout/);

@@ -48,7 +48,7 @@ describe('a kind that is added to the catalogue, and nowhere else', () => {
 
   beforeAll(() => {
     project = mkdtempSync(join(tmpdir(), 'made-up-kind-'));
-    for (const name of ['src', 'infra', 'scripts', 'package.json']) {
+    for (const name of ['src', 'infra', 'scripts', 'docs', 'package.json']) {
       cpSync(join(root, name), join(project, name), { recursive: true });
     }
     symlinkSync(join(root, 'node_modules'), join(project, 'node_modules'));

@@ -3,8 +3,8 @@ import { startController } from '../../src/controller.ts';
 import { withoutEffect } from '../../src/dry-run.ts';
 import { EVERY_KIND } from '../harness/every-kind.ts';
 import * as messages from '../harness/messages.ts';
-import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 /** A dry run over one node with two pods, one of them behind a budget that always refuses. */
@@ -21,15 +21,10 @@ async function start() {
   cluster.volumeOfClaim.set('shop/data', 'pv-1');
   cluster.attached.set('node-1', new Set(['pv-1']));
   const ports = outside.connect();
-  const controller = startController(withoutEffect(ports), {
-    ...policy({ afterVoluntaryDrain: 'replace' }),
-    accounts: new Set(['123456789012']),
-    unknownInstanceGraceSeconds: 60,
-    completeUnknownHooks: true,
-    waitForVolumes: true,
-    loadBalancerDrainSeconds: 0,
-    self: undefined,
-  });
+  const controller = startController(
+    withoutEffect(ports),
+    flowPolicy({ afterVoluntaryDrain: 'replace', completeUnknownHooks: true }),
+  );
   onTestFinished(async () => {
     await ports.clock.resolved(controller.stop(), 5000);
     expect(ports.report.faults()).toEqual([]);

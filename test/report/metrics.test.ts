@@ -6,8 +6,8 @@ import { measuredPorts } from '../../src/measured.ts';
 import { METRICS, type MetricRow, type Metrics } from '../../src/report/metrics.ts';
 import { createMetrics, type Readings } from '../../src/report/prometheus.ts';
 import * as messages from '../harness/messages.ts';
-import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 const readings: Readings = {
@@ -24,15 +24,7 @@ function start({ metrics }: { metrics?: Metrics } = {}) {
   const outside = new Outside();
   const own = outside.connect();
   const ports: Ports = { ...own, ...(metrics && { metrics }) };
-  const controller = startController(measuredPorts(ports), {
-    ...policy(),
-    accounts: new Set(['123456789012']),
-    unknownInstanceGraceSeconds: 60,
-    completeUnknownHooks: false,
-    waitForVolumes: false,
-    loadBalancerDrainSeconds: 0,
-    self: undefined,
-  });
+  const controller = startController(measuredPorts(ports), flowPolicy({ waitForVolumes: false }));
   onTestFinished(async () => {
     await own.clock.resolved(controller.stop(), 10_000);
     expect(own.report.faults()).toEqual([]);

@@ -4,6 +4,7 @@ import { firstOnly, outcomeEventSchema, type OutcomeEvent } from '../../src/repo
 import * as messages from '../harness/messages.ts';
 import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 /** The whole flow over one node with two pods, one of them behind a budget. */
@@ -16,18 +17,7 @@ function start() {
   const ports = outside.connect();
   const events: OutcomeEvent[] = [];
   const outcomes = firstOnly((event) => events.push(outcomeEventSchema.parse(event)));
-  const controller = startController(
-    { ...ports, outcomes },
-    {
-      ...policy(),
-      accounts: new Set(['123456789012']),
-      unknownInstanceGraceSeconds: 60,
-      completeUnknownHooks: false,
-      waitForVolumes: false,
-      loadBalancerDrainSeconds: 0,
-      self: undefined,
-    },
-  );
+  const controller = startController({ ...ports, outcomes }, flowPolicy({ waitForVolumes: false }));
   onTestFinished(async () => {
     await ports.clock.resolved(controller.stop(), 10_000);
     expect(ports.report.faults()).toEqual([]);
@@ -119,15 +109,7 @@ describe('the outcome of an interruption', () => {
     const { clock, outcomes, ...ports } = outside.connect();
     const controller = startController(
       { clock, outcomes, ...ports },
-      {
-        ...policy({ actions: { ...policy().actions, [kind]: 'cordon' } }),
-        accounts: undefined,
-        unknownInstanceGraceSeconds: 60,
-        completeUnknownHooks: false,
-        waitForVolumes: false,
-        loadBalancerDrainSeconds: 0,
-        self: undefined,
-      },
+      flowPolicy({ actions: { ...policy().actions, [kind]: 'cordon' } }),
     );
     onTestFinished(() => clock.resolved(controller.stop(), 10_000));
     outside.sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));

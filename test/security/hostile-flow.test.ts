@@ -1,15 +1,14 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { startController } from '../../src/controller.ts';
-import type { IntakePolicy } from '../../src/intake/intake.ts';
 import { writeJournal, type Journal } from '../../src/plan/journal.ts';
 import type { NodeView } from '../../src/plan/node.ts';
 import { anyBody } from '../events/arbitraries.ts';
 import { anyText } from '../events/text.ts';
 import * as messages from '../harness/messages.ts';
 import { journals } from '../plan/arbitraries.ts';
-import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 const account = '123456789012';
@@ -34,18 +33,7 @@ function connect(nodes: Record<string, Partial<NodeView>>, seed: number) {
     outside.cluster.addPod(name, `web-${name}`);
   }
   const ports = outside.connect();
-  const rules: IntakePolicy = {
-    ...policy(),
-    accounts: new Set([account]),
-    unknownInstanceGraceSeconds: 60,
-    completeUnknownHooks: false,
-  };
-  const controller = startController(ports, {
-    ...rules,
-    waitForVolumes: true,
-    loadBalancerDrainSeconds: 0,
-    self: undefined,
-  });
+  const controller = startController(ports, flowPolicy({ accounts: new Set([account]) }));
   const { cluster, sqs, autoScaling } = outside;
   return { ...ports, controller, cluster, sqs, autoScaling };
 }

@@ -1,9 +1,8 @@
 import { onTestFinished } from 'vitest';
 import { startController } from '../../src/controller.ts';
-import type { IntakePolicy } from '../../src/intake/intake.ts';
 import * as messages from '../harness/messages.ts';
-import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 /** The whole flow over one node, in virtual time, and the watch over it. */
@@ -12,18 +11,7 @@ export function startWatched(nodes = 1) {
   for (let i = 1; i <= nodes; i += 1) outside.cluster.addNode(`node-${i}`);
   const ports = outside.connect();
   const { clock, watchdog, report } = ports;
-  const rules: IntakePolicy = {
-    ...policy(),
-    accounts: new Set(['123456789012']),
-    unknownInstanceGraceSeconds: 60,
-    completeUnknownHooks: false,
-  };
-  const controller = startController(ports, {
-    ...rules,
-    waitForVolumes: true,
-    loadBalancerDrainSeconds: 0,
-    self: undefined,
-  });
+  const controller = startController(ports, flowPolicy());
   watchdog.start();
   onTestFinished(async () => {
     watchdog.stop();

@@ -282,6 +282,10 @@ describe('priority', () => {
 });
 
 describe('credentials', () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
   const tokenFile = (): string => join(folder, 'token');
   const asUser = (): object => ({
     'auth-provider': { name: 'tokenFile', config: { tokenFile: tokenFile() } },

@@ -1,10 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 export type EventuallyOptions = {
-  /** A limit for what has hung, not for what is slow; 20 s unless given. */
+  /** A limit for what has hung, not for what is slow; 60 s unless given. */
   readonly timeoutMs?: number;
+  /** Unless given, it grows from 20 ms to 100 ms: whoever waits for long keeps the servers free for others. */
   readonly intervalMs?: number;
 };
+
+const intervals = { firstMs: 20, growth: 1.2, longestMs: 100 };
 
 /**
  * Calls the function until it neither throws (an `expect` that fails, say) nor returns undefined or
@@ -14,7 +17,8 @@ export async function eventually<T>(
   attempt: () => T | Promise<T>,
   options: EventuallyOptions = {},
 ): Promise<Exclude<Awaited<T>, undefined | false>> {
-  const { timeoutMs = 20_000, intervalMs = 25 } = options;
+  const { timeoutMs = 60_000, intervalMs } = options;
+  let pauseMs = intervalMs ?? intervals.firstMs;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     let last: unknown;
@@ -31,7 +35,10 @@ export async function eventually<T>(
       const reason = last instanceof Error ? last.message : String(last);
       throw new Error(`not within ${timeoutMs} ms: ${reason}`, { cause: last });
     }
-    await delay(intervalMs);
+    await delay(pauseMs);
+    if (intervalMs === undefined) {
+      pauseMs = Math.min(pauseMs * intervals.growth, intervals.longestMs);
+    }
   }
 }
 

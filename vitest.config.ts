@@ -18,7 +18,7 @@ const servers = testsIn(
 );
 const scenarios = testsIn('scenarios');
 // They ask of the API server what the stand-in does not have: admission webhooks, kubectl's own rules.
-const realOnly = ['admission-webhook', 'kubectl-drain'].map(
+const realOnly = ['admission-webhook', 'kubectl-describe', 'kubectl-drain'].map(
   (name) => `test/scenarios/${name}.test.ts`,
 );
 

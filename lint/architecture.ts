@@ -25,7 +25,12 @@ const roots = ['options', 'clock', 'abort', 'watchdog', 'self-watch', ...core, .
 const commands = ['doctor', 'preview', 'drill'];
 
 // The ports through which all of them tell what happens, and count it.
-const report = ['report/report.ts', 'report/metrics.ts', 'report/outcome.ts'];
+const report = [
+  'report/report.ts',
+  'report/metrics.ts',
+  'report/outcome.ts',
+  'report/object-events.ts',
+];
 const stagePackages = ['node:crypto', 'node:util'];
 
 /**
@@ -55,7 +60,7 @@ const layers: Readonly<Record<string, Layer>> = {
   },
   kubernetes: {
     imports: ['abort', 'clock', 'watchdog', 'plan/node.ts'],
-    types: [...report, ...stages, ...core],
+    types: [...report, 'report/event-recorder.ts', ...stages, ...core],
     packages: ['@kubernetes/client-node', '@kubernetes/client-node/*', 'node:*', 'undici', 'zod'],
   },
   report: {
@@ -78,7 +83,7 @@ const layers: Readonly<Record<string, Layer>> = {
   preview: { imports: roots, types: [], packages: ['*'] },
   drill: { imports: roots, types: [], packages: ['*'] },
   'dry-run': {
-    imports: ['plan/node.ts', 'report/outcome.ts'],
+    imports: ['plan/node.ts', 'report/outcome.ts', 'report/object-events.ts'],
     types: ['controller', 'clock', ...report, ...stages, ...core],
     packages: [],
   },

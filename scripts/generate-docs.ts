@@ -6,8 +6,16 @@ import { plainTemplate } from '../infra/plain-template.ts';
 import { policyJson, rulesJson } from '../infra/print.ts';
 import { referenceMarkdown } from '../infra/reference.ts';
 import { optionsMarkdown, parseOptions } from '../src/options.ts';
+import {
+  BURST,
+  EVENTS_PER_SECOND,
+  MOST_ATTEMPTS,
+  MOST_UNDER_WAY,
+  MOST_WAITING,
+} from '../src/report/event-recorder.ts';
 import { MESSAGES } from '../src/report/messages.ts';
 import { METRICS, type MetricRow } from '../src/report/metrics.ts';
+import { NODE_EVENTS, POD_EVENTS } from '../src/report/object-events.ts';
 import { outcomeEventSchema } from '../src/report/outcome.ts';
 import { chartFiles, withPermissions } from './chart/files.ts';
 import { howItDecidesMarkdown } from './how-it-decides.ts';
@@ -21,6 +29,7 @@ export function generatedDocs(): Readonly<Record<string, string>> {
     'docs/options.md': optionsMarkdown(),
     'docs/log-messages.md': messagesMarkdown(),
     'docs/metrics.md': metricsMarkdown(),
+    'docs/kubernetes-events.md': kubernetesEventsMarkdown(),
     'docs/outcome-event.schema.json': outcomeSchemaJson(),
     'docs/how-it-decides.md': howItDecidesMarkdown(defaultLeadMs()),
     'docs/aws-reference.md': referenceMarkdown(),
@@ -51,6 +60,40 @@ The field \`message\` of a log line is always one of these texts, at this level;
 | Level | Message | Meaning |
 | --- | --- | --- |
 ${rows.join('\n')}
+`;
+}
+
+function kubernetesEventsMarkdown(): string {
+  const table = (events: typeof NODE_EVENTS | typeof POD_EVENTS): string =>
+    Object.entries(events)
+      .map(
+        ([reason, { type, action, meaning }]) =>
+          `| \`${reason}\` | ${type} | ${action} | ${meaning} |`,
+      )
+      .join('\n');
+  const head = '| Reason | Type | Action | Meaning |\n| --- | --- | --- | --- |';
+  return `# Kubernetes events
+
+What becomes of Nodes and Pods, as \`kubectl describe\` shows it: events of \`events.k8s.io/v1\` by \`node-termination-controller\`. Reasons are names, to search by and to alert on; the words of a note may change. Those of a Node are in the namespace \`default\`, those of a Pod in its own:
+
+\`\`\`sh
+kubectl describe node NODE
+kubectl get events -A --field-selector source=node-termination-controller
+\`\`\`
+
+## On Nodes
+
+${head}
+${table(NODE_EVENTS)}
+
+## On Pods
+
+${head}
+${table(POD_EVENTS)}
+
+## What they cost
+
+They are the last of all requests: at most ${EVENTS_PER_SECOND} a second after a first ${BURST}, ${MOST_UNDER_WAY} at a time, none while marks are about, and none for a while (5 s, then longer) when the API server pushes back. An event is tried ${MOST_ATTEMPTS} times at most. What is told again with the same words is one event with a count, written at its first repetition, then every half an hour, and when it has not been told for six minutes. Of what waits, ${MOST_WAITING} of Nodes and as many of Pods are kept, those of Nodes go first, and what finds no room is dropped: \`node_termination_kubernetes_events_total\` counts all of them by result. The log has all that happens. KUBERNETES_EVENTS=false switches them off, and the chart then grants no right to write them; DRY_RUN writes none.
 `;
 }
 

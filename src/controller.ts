@@ -13,6 +13,7 @@ import type { Queue } from './intake/queue.ts';
 import { Records } from './intake/records.ts';
 import type { JournalState } from './plan/journal.ts';
 import type { Metrics } from './report/metrics.ts';
+import type { ObjectEvents } from './report/object-events.ts';
 import type { Outcomes } from './report/outcome.ts';
 import type { Report } from './report/report.ts';
 import type { Watchdog } from './watchdog.ts';
@@ -28,6 +29,7 @@ export type Ports = Readonly<{
   volumes: Volumes;
   hooks: LifecycleHooks;
   outcomes: Outcomes;
+  objectEvents: ObjectEvents;
   clock: Clock;
   metrics: Metrics;
   watchdog: Watchdog;

@@ -5,6 +5,7 @@ import type { NodeIndex, NodeStore } from './intake/node-store.ts';
 import type { Queue } from './intake/queue.ts';
 import type { NodePatch, NodeView, Taint } from './plan/node.ts';
 import { INTERRUPTION_KEY, JOURNAL_KEY, LOAD_BALANCER_KEY } from './plan/node.ts';
+import { worded } from './report/object-events.ts';
 import { outcomeEvent } from './report/outcome.ts';
 import type { Report } from './report/report.ts';
 
@@ -41,6 +42,7 @@ export function withoutEffect(ports: Ports): Ports {
     outcomes: {
       tell: (outcome) => report.info('would send an outcome', { ...outcomeEvent(outcome) }),
     },
+    objectEvents: worded((event) => report.debug('would write a Kubernetes event', event)),
     clock: ports.clock,
     metrics: ports.metrics,
     watchdog: ports.watchdog,

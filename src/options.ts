@@ -340,6 +340,12 @@ const TABLE = {
     description:
       "The name of the controller's own pod, from the downward API, by which the Lease names its holder. When its own node is drained, it evicts itself last.",
   },
+  kubernetesEvents: {
+    ...TRUE_OR_FALSE,
+    otherwise: { text: 'true' },
+    description:
+      'Whether Nodes and Pods are told by Kubernetes events what becomes of them, as kubectl describe shows it. They are the last of all requests, limited in rate, and dropped where there is no room.',
+  },
   eventBusName: {
     ...text(
       'the name or the ARN of an EventBridge event bus',

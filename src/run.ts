@@ -14,6 +14,7 @@ import { DepartedNodes } from './intake/departed-nodes.ts';
 import type { IntakePolicy } from './intake/intake.ts';
 import type { NodeIndex } from './intake/node-store.ts';
 import { connect, type Connection } from './kubernetes/connection.ts';
+import { createEventSink } from './kubernetes/events.ts';
 import { createLeaseStore } from './kubernetes/leases.ts';
 import { createNodeIndex, createNodeStore } from './kubernetes/nodes.ts';
 import { createPods } from './kubernetes/pods.ts';
@@ -22,7 +23,9 @@ import { measuredPorts } from './measured.ts';
 import { regionOfQueue, type Options } from './options.ts';
 import { isHookOfOurs } from './plan/hooks.ts';
 import { JOURNAL_STATES } from './plan/journal.ts';
+import { EventRecorder } from './report/event-recorder.ts';
 import { createLog, type Log } from './report/log.ts';
+import { NO_OBJECT_EVENTS, worded } from './report/object-events.ts';
 import { firstOnly, UNTOLD } from './report/outcome.ts';
 import { createMetrics, type Readings } from './report/prometheus.ts';
 import { SelfWatch } from './self-watch.ts';
@@ -205,6 +208,14 @@ function beginTerm(
     name === undefined
       ? undefined
       : createEventBus({ name, region, clock, metrics, watchdog, report });
+  const recorder = options.kubernetesEvents
+    ? new EventRecorder({
+        sink: createEventSink({ connection, instance: options.podName ?? hostname() }),
+        clock,
+        metrics,
+        report,
+      })
+    : undefined;
   const ports = measuredPorts({
     ...lasting,
     queue,
@@ -217,6 +228,7 @@ function beginTerm(
     volumes: createVolumes({ connection, clock }),
     hooks,
     outcomes: bus === undefined ? UNTOLD : firstOnly((event) => bus.put(event)),
+    objectEvents: recorder ? worded((event) => recorder.tell(event)) : NO_OBJECT_EVENTS,
   });
   const controller = startController(
     options.dryRun ? withoutEffect(ports) : ports,
@@ -225,11 +237,13 @@ function beginTerm(
   const term: Term = {
     async end() {
       await controller.stop();
+      recorder?.close();
       hooks.close();
       await Promise.all([queue.close(CLOSE_QUEUE_WITHIN_MS), bus?.close(CLOSE_QUEUE_WITHIN_MS)]);
       await connection.close();
     },
     async cut() {
+      recorder?.close();
       hooks.close();
       // What is in hand goes back to the queue, for whoever leads next.
       await Promise.all([connection.close(), controller.stop()]);

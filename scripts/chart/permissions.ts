@@ -96,6 +96,22 @@ export const KUBERNETES_PERMISSIONS: readonly KubernetesPermission[] = [
   },
   {
     within: 'cluster',
+    apiGroup: 'events.k8s.io',
+    resource: 'events',
+    onlyWith: { ...WRITES, kubernetesEvents: true },
+    verbs: {
+      create: {
+        call: 'events on Nodes and Pods, for kubectl describe',
+        behaviour: 'an interrupted node says so among its events',
+      },
+      patch: {
+        call: 'how often the same was told: the series of an event',
+        behaviour: 'what is told again and again is one event with a count',
+      },
+    },
+  },
+  {
+    within: 'cluster',
     apiGroup: '',
     resource: 'persistentvolumeclaims',
     onlyWith: { ...WRITES, waitForVolumes: true },

@@ -8,7 +8,9 @@ import {
 } from '../plan/deadline.ts';
 import type { Interruption, InterruptionHook } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
+import type { NodeView } from '../plan/node.ts';
 import { hasOpenHook, type Policy } from '../plan/policy.ts';
+import type { ObjectEvents } from '../report/object-events.ts';
 import type { Report } from '../report/report.ts';
 import { watched, type Watchdog } from '../watchdog.ts';
 import type { HookAdvice } from './hook-advice.ts';
@@ -19,6 +21,8 @@ type Ports = Readonly<{
   hooks: LifecycleHooks;
   advice: HookAdvice;
   journals: Journals;
+  nodeOf: (nodeName: string) => NodeView | undefined;
+  objectEvents: ObjectEvents;
   clock: Clock;
   watchdog: Watchdog;
   report: Report;
@@ -124,11 +128,12 @@ export class HookKeeper {
     mayGoOn: () => boolean,
   ): Promise<void> {
     const { hook } = entry;
+    const told = { group: hook.group, hook: hook.name };
     const limitAt = hookLimitAt(entry) ?? entry.time + LONGEST_HOOK_MS;
     const endAt = (): number => Math.min(windowEnd(), limitAt);
-    const { clock, hooks, report } = this.ports;
+    const { clock, hooks, nodeOf, objectEvents, report } = this.ports;
     let retryMs = FIRST_RETRY_MS;
-    let told = false;
+    let isTold = false;
     while (!this.signal.aborted && mayGoOn()) {
       const answer = await this.ask(() => hooks.complete(this.actionOf(hook), this.signal));
       if (answer === undefined) return;
@@ -136,6 +141,7 @@ export class HookKeeper {
       if (answer.outcome !== 'failed') {
         this.finish(hook.token);
         report.info('lifecycle hook completed', { ...facts, answer: answer.outcome });
+        objectEvents.onNode(nodeOf(this.nodeName), 'LifecycleHookCompleted', told);
         // Should this be lost, the next process asks again and is told that the action is over.
         await this.ports.journals.apply(this.nodeName, {
           type: 'hook-completed',
@@ -145,17 +151,19 @@ export class HookKeeper {
       }
       if (clock.now() >= endAt()) {
         this.finish(hook.token);
-        report.error('lifecycle hook not completed', { ...facts, reason: answer.message });
+        const why = answer.message;
+        report.error('lifecycle hook not completed', { ...facts, reason: why });
+        objectEvents.onNode(nodeOf(this.nodeName), 'LifecycleHookNotCompleted', { ...told, why });
         return;
       }
-      if (!told) {
+      if (!isTold) {
         report.warn('lifecycle hook not yet completed', {
           ...facts,
           denied: answer.denied,
           reason: answer.message,
         });
       }
-      told = true;
+      isTold = true;
       const untilEndMs = Math.max(0, endAt() - clock.now());
       await pause(clock, Math.min(retryMs * (0.75 + clock.random() / 2), untilEndMs), this.signal);
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);

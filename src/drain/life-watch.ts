@@ -7,8 +7,9 @@ import {
   unansweredWaitMs,
   type LookReason,
 } from '../plan/life.ts';
-import type { NodeView } from '../plan/node.ts';
+import { OUT_OF_SERVICE_KEY, type NodeView } from '../plan/node.ts';
 import type { Policy } from '../plan/policy.ts';
+import type { ObjectEvents } from '../report/object-events.ts';
 import type { Report } from '../report/report.ts';
 import type { Journals } from './journals.ts';
 
@@ -17,6 +18,7 @@ type Ports = Readonly<{
   nodeOf: (nodeName: string) => NodeView | undefined;
   /** When the node's kubelet last renewed its Lease, Ready or not; `unknown`: no answer came. */
   leaseRenewed: (nodeName: string, signal: AbortSignal) => Promise<number | 'never' | 'unknown'>;
+  objectEvents: ObjectEvents;
   clock: Clock;
   report: Report;
 }>;
@@ -110,7 +112,7 @@ export class LifeWatch {
     why: LookReason,
     renewedAt: number | 'never',
   ): Promise<void> {
-    const { journals, report, clock } = this.ports;
+    const { journals, objectEvents, report, clock } = this.ports;
     const { journal } = watched;
     const { stopped, runningAt = Infinity } = journal.signs;
     const aliveSince = why === 'off' ? (stopped?.at ?? Infinity) : runningAt;
@@ -123,7 +125,9 @@ export class LifeWatch {
           await journals.apply(nodeName, { type: 'alive', at: renewedAt });
         } else if (why === 'off' && !node.ready && mayBeTakenOut(journal, node, this.policy)) {
           const { outcome } = await journals.apply(nodeName, { type: 'out-of-service' });
-          if (outcome === 'recorded') report.warn('machine out of service', { node: nodeName });
+          if (outcome !== 'recorded') return;
+          report.warn('machine out of service', { node: nodeName });
+          objectEvents.onNode(node, 'OutOfService', { taint: OUT_OF_SERVICE_KEY });
         }
         return;
       case 'overdue':
@@ -138,6 +142,8 @@ export class LifeWatch {
             kind: entry.kind,
             interruption: entry.id,
           });
+          const { kind } = entry;
+          objectEvents.onNode(node, 'DeadlineOutlived', { kind, isDraining: false });
         }
         return;
       default:

@@ -2,7 +2,7 @@ import { pause, type Clock, type Timer } from '../clock.ts';
 import { forceAt, hooksDueAt, latestSafeStart, planOf, type Plan } from '../plan/deadline.ts';
 import type { Journal } from '../plan/journal.ts';
 import type { Change } from '../plan/merge.ts';
-import type { NodeView } from '../plan/node.ts';
+import { HOLD_KEY, type NodeView } from '../plan/node.ts';
 import { TURN_MS } from '../plan/pace.ts';
 import type { PodView } from '../plan/pod.ts';
 import {
@@ -19,6 +19,7 @@ import {
 import { callsForReplacement, type Policy } from '../plan/policy.ts';
 import type { InterruptionKind } from '../plan/rows.ts';
 import type { Metrics } from '../report/metrics.ts';
+import type { ObjectEvents } from '../report/object-events.ts';
 import type { InterruptionOutcome, Outcomes, PodCounts } from '../report/outcome.ts';
 import type { Report } from '../report/report.ts';
 import type { WatchedStep, Watchdog } from '../watchdog.ts';
@@ -45,6 +46,7 @@ export type DrainPorts = Readonly<{
   volumes: Volumes;
   hooks: LifecycleHooks;
   outcomes: Outcomes;
+  objectEvents: ObjectEvents;
   journals: Journals;
   nodeOf: (nodeName: string) => NodeView | undefined;
   /** When the node's kubelet last renewed its Lease, if the node is Ready; `unknown`: no answer came. */
@@ -210,6 +212,10 @@ export class NodeDrain {
     return this.journal.machine.instanceId;
   }
 
+  private get node(): NodeView | undefined {
+    return this.ports.nodeOf(this.nodeName);
+  }
+
   /** The journal has changed: the plan follows, the drain goes on. */
   update(journal: Journal): void {
     // Of whatever has come in the Node's place: the hooks of the one that is gone stay what they are.
@@ -368,6 +374,7 @@ export class NodeDrain {
       until: new Date(until),
       pods: this.describe(this.standing()),
     });
+    this.ports.objectEvents.onNode(this.node, 'DrainPostponed', { until });
   }
 
   /** Pods still on their way, or not yet told to go. */
@@ -640,12 +647,14 @@ export class NodeDrain {
   }
 
   private isHeld(): boolean {
-    const held = this.ports.nodeOf(this.nodeName)?.held ?? false;
+    const held = this.node?.held ?? false;
     if (held !== this.heldTold) {
       this.heldTold = held;
       this.ports.report.warn(held ? 'held by an operator' : 'released by an operator', {
         node: this.nodeName,
       });
+      const reason = held ? 'DrainHeld' : 'DrainReleased';
+      this.ports.objectEvents.onNode(this.node, reason, { annotation: HOLD_KEY });
     }
     return held;
   }
@@ -743,8 +752,11 @@ export class NodeDrain {
   }
 
   private accepted(task: Task, step: Exclude<Step, { do: 'wait' }>, now: number): void {
-    const { report } = this.ports;
-    const facts = { ...this.factsOf(task), graceSeconds: step.graceSeconds };
+    const { objectEvents, report } = this.ports;
+    const { graceSeconds } = step;
+    const facts = { ...this.factsOf(task), graceSeconds };
+    const told = { ...this.toldOfNode(), graceSeconds };
+    const refusedBy = task.waitsFor ?? 'its budget';
     task.waitsFor = undefined;
     task.waitsForBudget = false;
     this.progressAt = now;
@@ -762,13 +774,16 @@ export class NodeDrain {
       case 'evict':
         task.way = 'evicted';
         report.debug('pod evicted', facts);
+        objectEvents.onPod(task.pod, 'NodeInterrupted', told);
         return;
       case 'delete':
         task.way = 'deleted past its budget';
         report.warn('pod deleted past its budget', facts);
+        objectEvents.onPod(task.pod, 'DeletedPastBudget', { ...told, refusedBy });
         return;
       case 'shorten':
         report.info('pod grace shortened', facts);
+        objectEvents.onPod(task.pod, 'GraceShortened', told);
         return;
       default:
         throw new Error(`unexpected step: ${JSON.stringify(step satisfies never)}`);
@@ -787,6 +802,11 @@ export class NodeDrain {
     task.refusals += 1;
     task.waitsFor = waitsFor;
     task.waitsForBudget = false;
+    this.ports.objectEvents.onPod(task.pod, 'EvictionRefused', {
+      ...this.toldOfNode(),
+      refusedBy: waitsFor,
+      forcedAt: this.forcedAt(task.pod),
+    });
     const untilAt = now + Math.max(MIN_BACKOFF_MS, jitteredMs, retryAfterMs ?? 0);
     task.progress =
       step.do === 'evict'
@@ -862,6 +882,10 @@ export class NodeDrain {
       podsLeft: standing.length,
       pods: this.describe(standing),
     });
+    const pods = this.describe(standing);
+    this.ports.objectEvents.onNode(this.node, 'DrainLate', { podsLeft: standing.length, pods });
+    const told = this.toldOfNode();
+    for (const { pod } of standing) this.ports.objectEvents.onPod(pod, 'LeftBehind', told);
     this.tellOutcome('late', this.podCounts());
   }
 
@@ -880,7 +904,9 @@ export class NodeDrain {
     this.lifeSignAt = lifeSignAt ?? this.lifeSignAt;
     this.replan();
     if (this.plan?.deadlineAt !== deadlineAt) {
-      report.warn('machine outlived its deadline', { node: this.nodeName, kind: this.plan?.kind });
+      const kind = this.plan?.kind;
+      report.warn('machine outlived its deadline', { node: this.nodeName, kind });
+      this.ports.objectEvents.onNode(this.node, 'DeadlineOutlived', { kind, isDraining: true });
     } else this.lifeCheckAt = clock.now() + LIFE_CHECK_EVERY_MS;
   }
 
@@ -1019,7 +1045,7 @@ export class NodeDrain {
 
   /** False: it was to be replaced, but what happened meanwhile calls for another look. */
   private async replaceInstance(): Promise<boolean> {
-    const { clock, hooks, report } = this.ports;
+    const { clock, hooks, objectEvents, report } = this.ports;
     const { journal } = this;
     const { instanceId } = journal.machine;
     const facts = { node: this.nodeName, instance: instanceId };
@@ -1030,6 +1056,7 @@ export class NodeDrain {
       if (answer.outcome !== 'failed') {
         this.replacementEnded = true;
         report.info('instance replaced', { ...facts, answer: answer.outcome });
+        objectEvents.onNode(this.node, 'InstanceReplaced', { instance: instanceId });
         return true;
       }
       const reason = answer.message;
@@ -1061,9 +1088,14 @@ export class NodeDrain {
   // ── telling ─────────────────────────────────────────────────────────────────────────────────
 
   private tellStart(): void {
-    const { clock, report } = this.ports;
+    const { clock, objectEvents, report } = this.ports;
     const standing = this.standing();
     const deadlineAt = this.plan?.deadlineAt;
+    objectEvents.onNode(this.node, 'Draining', {
+      ...this.toldOfNode(),
+      pods: standing.length,
+      staying: (this.left.get('daemonset') ?? 0) + (this.left.get('mirror') ?? 0),
+    });
     report.info('draining', {
       node: this.nodeName,
       instance: this.journal.machine.instanceId,
@@ -1099,6 +1131,10 @@ export class NodeDrain {
       podsLeft: standing.length,
       pods: this.describe(standing),
     });
+    this.ports.objectEvents.onNode(this.node, 'DrainWaiting', {
+      podsLeft: standing.length,
+      pods: this.describe(standing),
+    });
   }
 
   private tellEnd(
@@ -1124,10 +1160,21 @@ export class NodeDrain {
       secondsTaken: Math.round((now - this.startedAt) / 100) / 10,
       ...pods,
     });
+    this.tellNode(message, deadlineAt === undefined ? undefined : (deadlineAt - now) / 1000);
     // By policy there was nothing to bring about.
     if (message === 'not drained by policy') return;
     if (pods.stayed > 0) this.tellOutcome('not-possible', pods);
     else this.tellOutcome(pods.deletedPastBudget > 0 ? 'forced' : 'drained', pods);
+  }
+
+  private tellNode(
+    end: 'drained' | 'not drained by policy' | 'node gone' | 'machine off',
+    secondsToSpare: number | undefined,
+  ): void {
+    const { objectEvents } = this.ports;
+    if (end === 'drained')
+      objectEvents.onNode(this.node, 'Drained', { ...this.podCounts(), secondsToSpare });
+    else if (end !== 'node gone') objectEvents.onNode(this.node, 'DrainEnded', { why: end });
   }
 
   private podCounts(): PodCounts {
@@ -1163,6 +1210,18 @@ export class NodeDrain {
         ({ pod, waitsFor }) =>
           `${pod.namespace}/${pod.name}: ${pod.deletion === undefined ? (waitsFor ?? 'not yet tried') : `terminating until ${new Date(pod.deletion.endsAt).toISOString()}`}`,
       );
+  }
+
+  /** What its pods are told of it. */
+  private toldOfNode() {
+    return { node: this.nodeName, kind: this.plan?.kind, deadlineAt: this.plan?.deadlineAt };
+  }
+
+  /** When it is deleted though its eviction is refused; undefined: never, or at once. */
+  private forcedAt(pod: PodView): number | undefined {
+    if (this.plan === undefined || this.policy.budgets === 'always') return undefined;
+    const at = forceAt(this.plan, this.policy, ownGraceSeconds(pod, this.policy));
+    return at === Infinity || at <= this.ports.clock.now() ? undefined : at;
   }
 
   private factsOf(task: Task): Record<string, unknown> {

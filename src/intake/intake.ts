@@ -4,6 +4,7 @@ import type { CapacityBlockExpiry, Event, LaunchHook } from '../events/event.ts'
 import { parse } from '../events/parse.ts';
 import type { NodeEvent } from '../plan/interruption.ts';
 import type { Metrics } from '../report/metrics.ts';
+import type { ObjectEvents } from '../report/object-events.ts';
 import type { Report } from '../report/report.ts';
 import type { Watchdog } from '../watchdog.ts';
 import type { Breaker } from './breaker.ts';
@@ -32,6 +33,7 @@ export type IntakePorts = Readonly<{
   store: NodeStore;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;
+  objectEvents: ObjectEvents;
   metrics: Metrics;
   watchdog: Watchdog;
   report: Report;

@@ -13,6 +13,7 @@ import { REBALANCE_LASTS_MS } from '../plan/over.ts';
 import { isLeftToOwner } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
 import type { Metrics } from '../report/metrics.ts';
+import type { ObjectEvents } from '../report/object-events.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, watched, type Watchdog } from '../watchdog.ts';
 import type { DepartedNodes } from './departed-nodes.ts';
@@ -67,6 +68,7 @@ type JudgePorts = Readonly<{
   store: Pick<NodeStore, 'kubeletRenewed'>;
   hooks: Pick<LifecycleHooks, 'complete' | 'describe'>;
   clock: Clock;
+  objectEvents: ObjectEvents;
   metrics: Metrics;
   watchdog?: Watchdog;
   report: Report;
@@ -233,7 +235,7 @@ export class Judge {
     nodes: readonly NodeView[],
     signal: AbortSignal,
   ): Promise<EventVerdict> {
-    const { report, clock } = this.ports;
+    const { report, objectEvents, clock } = this.ports;
     const deadlineAt = await this.deadlineOf(event, signal);
     if (typeof deadlineAt === 'number' && deadlineAt < clock.now()) {
       report.error('ambiguous instance given up', {
@@ -242,7 +244,12 @@ export class Judge {
       });
       return { end: 'over', outcome: 'stale' };
     }
-    report.error('ambiguous instance', { ...factsOf(event), nodes: nodes.map(({ name }) => name) });
+    const names = nodes.map(({ name }) => name);
+    report.error('ambiguous instance', { ...factsOf(event), nodes: names });
+    for (const node of nodes) {
+      const instance = node.instanceId ?? subjectOf(event);
+      objectEvents.onNode(node, 'AmbiguousInstance', { instance, nodes: names });
+    }
     return { end: 'later', seconds: RECHECK_SECONDS };
   }
 
@@ -302,7 +309,7 @@ export class Judge {
     node: NodeView,
     signal: AbortSignal,
   ): Promise<EventVerdict> {
-    const { clock, metrics, report } = this.ports;
+    const { clock, metrics, objectEvents, report } = this.ports;
     const startedAt = clock.now();
     const kind = kindOf(event);
     const facts = { node: node.name, ...factsOf(event), kind };
@@ -334,6 +341,12 @@ export class Judge {
           }),
           state: result.journal?.state,
           millisecondsToMark: markedAt - startedAt,
+        });
+        objectEvents.onNode(node, 'Interrupted', {
+          kind,
+          instance: node.instanceId ?? subjectOf(event),
+          deadlineAt,
+          waits: result.journal?.state === 'waiting',
         });
         return { end: 'over', outcome: 'recorded' };
       }

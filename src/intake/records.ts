@@ -14,6 +14,7 @@ import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.t
 import { nextOverAt } from '../plan/over.ts';
 import { isLeftToOwner, type Policy } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
+import type { ObjectEvents } from '../report/object-events.ts';
 import type { Outcomes } from '../report/outcome.ts';
 import type { Report } from '../report/report.ts';
 import { UNWATCHED, type Watchdog, type WatchedStep } from '../watchdog.ts';
@@ -100,6 +101,7 @@ export class Records {
   private readonly clock: Clock;
   private readonly watchdog: Watchdog;
   private readonly outcomes: Outcomes;
+  private readonly objectEvents: ObjectEvents;
   private readonly report: Report;
 
   constructor(
@@ -108,6 +110,7 @@ export class Records {
       departed: DepartedNodes;
       store: NodeStore;
       outcomes: Outcomes;
+      objectEvents: ObjectEvents;
       clock: Clock;
       watchdog?: Watchdog;
       report: Report;
@@ -121,6 +124,7 @@ export class Records {
     this.clock = ports.clock;
     this.watchdog = ports.watchdog ?? UNWATCHED;
     this.outcomes = ports.outcomes;
+    this.objectEvents = ports.objectEvents;
     this.report = ports.report;
     this.breaker = breaker;
     this.policy = policy;
@@ -439,6 +443,7 @@ export class Records {
         instance: node.instanceId,
         reason: message,
       });
+      this.objectEvents.onNode(node, 'RecordingRefused', { why: message });
     }
     const sight = sightOf(node);
     if (sight === undefined) return { outcome: 'gone' };
@@ -518,11 +523,13 @@ export class Records {
   ): void {
     if (before === undefined || after === undefined) return;
     const live = new Set(after.live.map(({ id }) => id));
+    const node = this.nodes.get(nodeName);
     for (const interruption of before.live) {
       const { id, kind } = interruption;
       if (live.has(id)) continue;
       const instance = after.machine.instanceId;
       this.report.info('interruption over', { node: nodeName, instance, kind, interruption: id });
+      this.objectEvents.onNode(node, 'InterruptionOver', { kind });
       if (before.state === 'settled') continue;
       this.outcomes.tell({
         node: nodeName,
@@ -535,7 +542,9 @@ export class Records {
       });
     }
     if (after.state === 'undone' && before.live.length > 0) {
-      this.report.info('marks undone', { node: nodeName, instance: after.machine.instanceId });
+      const instance = after.machine.instanceId;
+      this.report.info('marks undone', { node: nodeName, instance });
+      this.objectEvents.onNode(node, 'MarksRemoved', { instance });
     }
   }
 
@@ -695,9 +704,9 @@ export class Records {
           this.report.warn('journal missing', facts);
           break;
         case 'label-withheld':
-          if (!wasWithheld) {
-            this.report.warn('load balancer label withheld', { ...facts, zone: node.zone });
-          }
+          if (wasWithheld) break;
+          this.report.warn('load balancer label withheld', { ...facts, zone: node.zone });
+          this.objectEvents.onNode(node, 'LoadBalancerLabelWithheld', { label: LOAD_BALANCER_KEY });
           break;
         default:
           throw new Error(`unexpected finding: ${JSON.stringify(finding satisfies never)}`);

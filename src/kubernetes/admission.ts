@@ -1,8 +1,8 @@
 import { abortReason } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 
-/** Marks go before everything else; watches and their lists stand outside. */
-export type Lane = 'mark' | 'bulk';
+/** In the order in which they go; watches and their lists stand outside. */
+export type Lane = 'mark' | 'bulk' | 'event';
 
 export type AdmissionLimits = Readonly<{
   /** Marks in flight at most. */
@@ -11,6 +11,8 @@ export type AdmissionLimits = Readonly<{
   bulk: number;
   /** Bulk requests in flight at most while a mark is in flight or waits. */
   bulkBesideMarks: number;
+  /** Events in flight at most, and only while nothing else waits and no mark is about. */
+  events: number;
   /** Requests waiting in each lane at most, and each for so long. */
   waiting: number;
   longestWaitMs: number;
@@ -29,13 +31,20 @@ export interface Admission {
  * bulk trickles while marks are about, so that it neither starves nor takes the server's time.
  */
 export function createAdmission(limits: AdmissionLimits, clock: Clock): Admission {
-  const inFlight: Record<Lane, number> = { mark: 0, bulk: 0 };
+  const inFlight: Record<Lane, number> = { mark: 0, bulk: 0, event: 0 };
   // A Set keeps the order of arrival and forgets an aborted waiter at once.
-  const waiting: Record<Lane, Set<() => void>> = { mark: new Set(), bulk: new Set() };
+  const waiting: Record<Lane, Set<() => void>> = {
+    mark: new Set(),
+    bulk: new Set(),
+    event: new Set(),
+  };
 
   function mayStart(lane: Lane): boolean {
     if (lane === 'mark') return inFlight.mark < limits.marks;
     const marksAbout = inFlight.mark > 0 || waiting.mark.size > 0;
+    if (lane === 'event') {
+      return !marksAbout && waiting.bulk.size === 0 && inFlight.event < limits.events;
+    }
     return inFlight.bulk < (marksAbout ? limits.bulkBesideMarks : limits.bulk);
   }
 
@@ -46,9 +55,14 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
       if (!held) return;
       held = false;
       inFlight[lane]--;
-      startWaiting('mark');
-      startWaiting('bulk');
+      startAllWaiting();
     };
+  }
+
+  function startAllWaiting(): void {
+    startWaiting('mark');
+    startWaiting('bulk');
+    startWaiting('event');
   }
 
   function startWaiting(lane: Lane): void {
@@ -74,13 +88,13 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
         };
         const abort = (): void => {
           leave();
-          // Bulk may have waited only for this mark.
-          startWaiting('bulk');
+          // Others may have waited only for this one.
+          startAllWaiting();
           reject(abortReason(signal));
         };
         const limit = clock.after(limits.longestWaitMs, () => {
           leave();
-          startWaiting('bulk');
+          startAllWaiting();
           resolve(undefined);
         });
         waiting[lane].add(start);

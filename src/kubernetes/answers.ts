@@ -1,5 +1,6 @@
 import type { EvictionAnswer } from '../drain/pods.ts';
 import type { WriteAnswer } from '../intake/node-store.ts';
+import type { EventAnswer } from '../report/event-recorder.ts';
 import type { Answer, Failure } from './connection.ts';
 
 /** What the API server's answers mean. https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/ */
@@ -63,6 +64,26 @@ export function evictionAnswer(answer: Answer): EvictionAnswer {
     return { outcome: 'overloaded', retryAfterMs: retryAfterMs(answer) };
   }
   return { outcome: 'refused', reason: refusalReason(answer), message };
+}
+
+/** Of the creation, or the repetition, of an event. */
+export function eventAnswer(answer: Answer, method: 'POST' | 'PATCH'): EventAnswer {
+  if (answer.kind === 'success') return { outcome: 'written' };
+  if (answer.kind === 'crowded') {
+    return { outcome: 'pushed back', message: 'too many requests wait', retryAfterMs: undefined };
+  }
+  if (answer.kind === 'unanswered') {
+    return { outcome: 'pushed back', message: answer.message, retryAfterMs: undefined };
+  }
+  const { status } = answer;
+  const message = messageOf(answer);
+  // Its name is ours alone: an attempt that got no answer had succeeded.
+  if (status === 409 && method === 'POST') return { outcome: 'written' };
+  if (status === 404 && method === 'PATCH') return { outcome: 'gone' };
+  const isOver = hasCause(answer, 'NamespaceTerminating');
+  const mayPass = status === 401 || status === 403 || status === 429 || status >= 500;
+  if (isOver || isOfWebhook(message) || !mayPass) return { outcome: 'refused', message };
+  return { outcome: 'pushed back', message, retryAfterMs: retryAfterMs(answer) };
 }
 
 /** https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/pod/storage/eviction.go */

@@ -81,9 +81,11 @@ const LIMITS = {
   marks: 32,
   bulk: 64,
   bulkBesideMarks: 2,
+  events: 2,
   waiting: 20_000,
   longestWaitMs: 300_000,
 };
+const REQUEST_CONNECTIONS = LIMITS.marks + LIMITS.bulk + LIMITS.events;
 /** The standing watches, one pod watch, and the lists they begin with. */
 const WATCH_CONNECTIONS = 16;
 /** Below the 90 s after which the API server closes an idle connection. */
@@ -127,7 +129,11 @@ class PooledConnection implements Connection {
     this.admission = admission;
     const { watchdog = UNWATCHED } = options;
     const turnsOf = (what: string) => new Turns(watchdog, 'API server requests', what);
-    this.turns = { mark: turnsOf('marks'), bulk: turnsOf('all but marks') };
+    this.turns = {
+      mark: turnsOf('marks'),
+      bulk: turnsOf('all but marks'),
+      event: turnsOf('events'),
+    };
     this.clock = options.clock;
     this.metrics = options.metrics;
     this.report = options.report;
@@ -267,7 +273,7 @@ class PooledConnection implements Connection {
     const old = this.pools;
     this.pools = {
       tls,
-      requests: this.openPool(tls, LIMITS.marks + LIMITS.bulk),
+      requests: this.openPool(tls, REQUEST_CONNECTIONS),
       watches: this.openPool(tls, WATCH_CONNECTIONS),
     };
     if (old !== undefined) {
@@ -286,7 +292,7 @@ class PooledConnection implements Connection {
     if (this.pools === undefined || now - this.replacedAt < REPLACE_POOL_AGAIN_AFTER_MS) return;
     this.replacedAt = now;
     const { tls, requests } = this.pools;
-    this.pools = { ...this.pools, requests: this.openPool(tls, LIMITS.marks + LIMITS.bulk) };
+    this.pools = { ...this.pools, requests: this.openPool(tls, REQUEST_CONNECTIONS) };
     this.retire(requests);
   }
 

@@ -2,6 +2,7 @@ import type { Claim, Lease, LeaseAnswer, LeaseStore } from '../election/lease.ts
 import { bodyAs, messageOf } from './answers.ts';
 import { pathOf, type Answer, type ApiRequest } from './connection.ts';
 import { ListWatch, type ApiObject, type FollowOptions } from './list-watch.ts';
+import { microTime } from './micro-time.ts';
 
 /** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/ */
 type RawLease = ApiObject & {
@@ -100,9 +101,4 @@ function objectOf(metadata: Readonly<Record<string, unknown>>, claim: Claim): ob
       leaseTransitions: claim.transitions,
     },
   };
-}
-
-/** MicroTime takes six decimals, and nothing else. */
-function microTime(at: number): string {
-  return new Date(at).toISOString().replace('Z', '000Z');
 }

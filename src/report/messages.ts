@@ -455,6 +455,17 @@ export const MESSAGES = {
     meaning:
       'What became of an interruption could not be put on the event bus (EVENT_BUS_NAME), for the reason given; nothing else waits for that.',
   },
+  'Kubernetes events not written': {
+    level: 'warn',
+    meaning:
+      'Events on Nodes and Pods could not be written, for the reason given; nothing else waits for that. It is tried again ever more slowly, and what finds no room meanwhile is dropped and counted. If it is forbidden, the right to create and patch events of events.k8s.io is missing. Told once until one is written again.',
+  },
+  'Kubernetes event refused': {
+    level: 'debug',
+    meaning:
+      'The API server does not take this one, for the reason given: its namespace goes, say.',
+  },
+  'would write a Kubernetes event': { level: 'debug', meaning: 'Dry run: no event is written.' },
   'would send an outcome': {
     level: 'info',
     meaning: 'Dry run: nothing is put on the event bus.',

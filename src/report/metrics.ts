@@ -77,6 +77,12 @@ export const METRICS = {
     help: 'Outcomes for the event bus, sent or dropped (EVENT_BUS_NAME).',
   },
 
+  kubernetes_events_total: {
+    type: 'counter',
+    labels: ['object', 'result'],
+    help: 'Events on Nodes and Pods. Repeated: counted in the series of one that was told before; dropped: there was no room, by the rate limit; failed: the API server did not take it.',
+  },
+
   // Outside
   requests_total: {
     type: 'counter',

@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { LoadBalancerFloor } from '../../src/plan/floor.ts';
+import { EventRecorder, type EventSink } from '../../src/report/event-recorder.ts';
+import { worded } from '../../src/report/object-events.ts';
 import { addPods, beginHook, newOutside, rebalance, spot, startDrains } from '../drain/start.ts';
 import { start as startIntake } from '../intake/start.ts';
 import { nodeView } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
+import { VirtualClock } from '../stand-ins/virtual-clock.ts';
 import { collectionsOf } from './collections.ts';
 
 /** All that are larger. */
@@ -76,6 +79,31 @@ describe('nothing is left in memory', () => {
     }
     expect(journal().live.length).toBeGreaterThan(0);
     expect(above(40, collectionsOf(drains, 'drains'))).toEqual([]);
+  });
+
+  test('of events that were told, beyond what may wait and what may come again', async () => {
+    const clock = new VirtualClock();
+    const sink: EventSink = {
+      create: () => Promise.resolve({ outcome: 'written' }),
+      update: () => Promise.resolve({ outcome: 'written' }),
+    };
+    const { metrics, report } = newOutside().connect();
+    const recorder = new EventRecorder({ sink, clock, metrics, report });
+    const events = worded((event) => recorder.tell(event));
+    for (let i = 0; i < 10_000; i += 1) {
+      events.onNode({ name: 'node', uid: `${i}` }, 'MarksRemoved', { instance: 'i-1' });
+      if (i % 10 === 0) await clock.advance(1000);
+    }
+    for (let i = 0; i < 5000; i += 1) {
+      events.onNode({ name: 'node', uid: `burst-${i}` }, 'MarksRemoved', { instance: 'i-1' });
+    }
+    const sizes = collectionsOf(recorder, 'recorder');
+    expect(sizes.get('recorder.remembered')).toBe(4096);
+    expect(sizes.get('recorder.waiting.Node')).toBe(1000);
+    await clock.advance(1_000_000);
+    expect(above(0, collectionsOf(recorder, 'recorder'))).toEqual([]);
+    expect(clock.pending()).toEqual([]);
+    recorder.close();
   });
 
   test('of zones that have no nodes any more', () => {

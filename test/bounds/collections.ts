@@ -37,4 +37,5 @@ const OUTSIDE = new Set([
   'watchdog',
   'metrics',
   'outcomes',
+  'objectEvents',
 ]);

@@ -200,6 +200,7 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
 
   it.each([
     { values: { waitForVolumes: false }, gone: ['persistentvolumeclaims', 'volumeattachments'] },
+    { values: { kubernetesEvents: false }, gone: ['events'] },
     { values: { leaderElection: false }, gone: [`leases in ${namespace}`] },
   ])('asks for no right that is not needed with $values', async ({ values, gone }) => {
     const resources = async (controller: object): Promise<readonly string[]> =>

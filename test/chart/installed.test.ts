@@ -150,11 +150,11 @@ describe.skipIf(needs)('a controller that was installed with Helm', { meta: { ne
     expect(left.flat()).toEqual([]);
     expect(asked.filter(({ status }) => status === 403)).toEqual([]);
     expect(asked.map(({ verb, resource }) => `${verb} ${resource}`)).toEqual(
-      expect.arrayContaining(['patch nodes', 'create pods', 'update leases']),
+      expect.arrayContaining(['patch nodes', 'create pods', 'update leases', 'create events']),
     );
   });
 
-  it('has its Lease and its marks above the bulk traffic of the API server', async () => {
+  it('has its Lease and its marks above the bulk traffic of the API server, and its events below', async () => {
     await install();
     const schemas = await world.api.list('/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas');
     const nameOf = new Map(schemas.map(({ metadata }) => [metadata.uid, metadata.name]));
@@ -163,12 +163,14 @@ describe.skipIf(needs)('a controller that was installed with Helm', { meta: { ne
       const { headers } = await api.request(method, path, body);
       return nameOf.get(String(headers['x-kubernetes-pf-flowschema-uid']));
     };
+    const events = '/apis/events.k8s.io/v1/namespaces/default/events';
     const lease = `/apis/coordination.k8s.io/v1/namespaces/${release}/leases/${release}`;
     try {
       await eventually(async () => {
         expect(await schemaOf('GET', lease)).toBe(`${release}-lease`);
         expect(await schemaOf('PATCH', '/api/v1/nodes/absent', {})).toBe(`${release}-marks`);
         expect(await schemaOf('GET', '/api/v1/pods')).toBe('service-accounts');
+        expect(await schemaOf('POST', events, {})).toBe(`${release}-events`);
         return true;
       });
     } finally {

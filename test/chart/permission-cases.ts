@@ -80,6 +80,17 @@ async function isSettled({ world, name }: Run): Promise<boolean> {
   return marksOf(await getNode(world.api, name)).journal?.state === 'settled';
 }
 
+type EventObject = Readonly<{ reason: string; series?: { count: number } }>;
+
+/** On its Node, or on its Pod. */
+async function eventsOn(
+  { world, name }: Run,
+  namespace = 'default',
+): Promise<readonly EventObject[]> {
+  const query = `fieldSelector=regarding.name%3D${name}`;
+  return world.api.list(`/apis/events.k8s.io/v1/namespaces/${namespace}/events?${query}`);
+}
+
 const deletionsSeen = ({ world, name }: Run): number =>
   world.kubelet.records({ namespace: name }).flatMap(({ deletions }) => deletions).length;
 
@@ -320,9 +331,44 @@ export const PERMISSION_CASES: Readonly<Record<string, PermissionCase>> = {
       await controller.waitForLog('ready');
       await run.queue.send(spotNotice({ instanceId: run.instance, time: Date.now() - 100_000 }));
       return {
+        // A deletion is seen before it is told.
         shown: () =>
-          deletionsSeen(run) > 0 && !told(run, controller, 'pod deleted past its budget'),
+          told(run, controller, 'drained') && !told(run, controller, 'pod deleted past its budget'),
         missed: () => told(run, controller, 'pod deleted past its budget'),
+      };
+    },
+  },
+  'create events': {
+    behaviour: 'an interrupted node says so among its events',
+    async run(run) {
+      await addNode(run);
+      const controller = await run.start();
+      await run.queue.send(rebalance({ instanceId: run.instance }));
+      return {
+        shown: async () => (await eventsOn(run)).some(({ reason }) => reason === 'Interrupted'),
+        missed: () => told(run, controller, 'Kubernetes events not written'),
+      };
+    },
+  },
+  'patch events': {
+    behaviour: 'what is told again and again is one event with a count',
+    async run(run) {
+      const { world, name } = run;
+      await addNode(run);
+      await addPod(run, undefined, { labels: { app: name } });
+      const matchLabels = { app: name };
+      await createBudget(world.api, { name, namespace: name, matchLabels, minAvailable: 1 });
+      await eventually(
+        async () => (await budgetStatus(world.api, name, name))?.currentHealthy === 1,
+      );
+      const controller = await run.start();
+      await run.queue.send(rebalance({ instanceId: run.instance }));
+      return {
+        shown: async () =>
+          (await eventsOn(run, name)).some(
+            ({ reason, series }) => reason === 'EvictionRefused' && (series?.count ?? 0) > 1,
+          ),
+        missed: () => told(run, controller, 'Kubernetes events not written'),
       };
     },
   },

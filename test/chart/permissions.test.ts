@@ -282,6 +282,8 @@ const isOfOneNamespace = ({ resources: [resource = ''] = [], verbs }: PolicyRule
 
 /** Of its own node and namespace, or of all. */
 function isAbout(run: string, { resource, namespace, name }: AuditEntry): boolean {
+  // Those of a node are not in the run's namespace.
+  if (resource === 'events') return true;
   if (namespace !== undefined && namespace !== 'kube-node-lease') return namespace === run;
   return resource !== 'nodes' || name === undefined || name === run;
 }

@@ -50,6 +50,7 @@ export const VALUE_SETS: Readonly<Record<string, object>> = {
       completeUnknownHooks: true,
       leaseName: 'one-for-all',
       httpPort: 9000,
+      kubernetesEvents: false,
       eventBusName: 'prod-node-termination',
       logFormat: 'text',
     },

@@ -117,6 +117,26 @@ export const eventCases: readonly ContractCase[] = [
       expect(changed.status).toBe(422);
     },
   },
+  {
+    name: 'An event can begin as a series, under a name that no other has; what is gone cannot go on',
+    async run(context) {
+      const { expect, patch, paths, send } = context;
+      const series = { count: 2, lastObservedTime: '2026-01-01T00:00:01.000000Z' };
+      const create = () =>
+        send('POST', paths.events, {
+          metadata: { name: 'event.0123456789abcdef' },
+          ...event,
+          regarding: regarding(context),
+          series,
+        });
+      const created = await create();
+      expect(created.status).toBe(201);
+      expect(created.object).toHaveProperty('series', series);
+      expect((await create()).status).toBe(409);
+      const gone = await patch(`${paths.events}/event.gone`, { series });
+      expect(gone.status).toBe(404);
+    },
+  },
 ];
 
 export const accessCases: readonly ContractCase[] = [

@@ -49,7 +49,12 @@ function start(rules: Partial<Policy> = {}) {
   };
   const keeper = new HookKeeper(
     'node-1',
-    { ...ports, journals, advice: new HookAdvice(policy(rules), report) },
+    {
+      ...ports,
+      journals,
+      nodeOf: (name) => ports.nodes.get(name),
+      advice: new HookAdvice(policy(rules), report),
+    },
     policy(rules),
     stopping.signal,
   );

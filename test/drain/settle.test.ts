@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { Drains } from '../../src/drain/drains.ts';
 import type { Journal } from '../../src/plan/journal.ts';
 import { fold, type Change } from '../../src/plan/merge.ts';
+import { NO_OBJECT_EVENTS } from '../../src/report/object-events.ts';
 import { UNTOLD } from '../../src/report/outcome.ts';
 import { UNWATCHED } from '../../src/watchdog.ts';
 import {
@@ -54,6 +55,7 @@ test('a drain goes on when news is folded into the very write that settles it', 
           return { outcome: verdicts[0] ?? 'stale' };
         },
       },
+      objectEvents: NO_OBJECT_EVENTS,
       nodeOf: () => node,
       lifeSign: unused,
       marksFirst: async () => undefined,

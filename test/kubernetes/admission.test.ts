@@ -2,7 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { createAdmission, type Admission, type Lane } from '../../src/kubernetes/admission.ts';
 import { ManualClock } from './manual-clock.ts';
 
-const LIMITS = { marks: 3, bulk: 4, bulkBesideMarks: 1, waiting: 5, longestWaitMs: 1000 };
+const LIMITS = {
+  marks: 3,
+  bulk: 4,
+  bulkBesideMarks: 1,
+  events: 2,
+  waiting: 5,
+  longestWaitMs: 1000,
+};
 const clock = new ManualClock();
 const { signal } = new AbortController();
 
@@ -104,6 +111,39 @@ describe('admission', () => {
     await expect(mark).rejects.toThrow('enough');
     await settled();
     expect(bulk).toHaveLength(3);
+  });
+
+  test('events go when no mark is about and nothing waits, and hold up nobody', async () => {
+    const admission = createAdmission(LIMITS, clock);
+    const events = enter(admission, 'event', 3);
+    expect(events).toHaveLength(2);
+    const bulk = enter(admission, 'bulk', 5);
+    const marks = enter(admission, 'mark', 4);
+    expect([bulk.length, marks.length]).toEqual([4, 3]);
+    events[0]?.();
+    await settled();
+    // The third waits for the marks, and for the bulk that waits.
+    expect(events).toHaveLength(2);
+    for (const done of marks) done();
+    await settled();
+    for (const done of marks.slice(3)) done();
+    await settled();
+    expect([marks.length, bulk.length, events.length]).toEqual([4, 4, 2]);
+    bulk[0]?.();
+    await settled();
+    expect([bulk.length, events.length]).toEqual([5, 3]);
+  });
+
+  test('an event goes on when the last mark that waits gives up', async () => {
+    const admission = createAdmission({ ...LIMITS, marks: 0 }, clock);
+    const giveUp = new AbortController();
+    const mark = admission.admit('mark', giveUp.signal);
+    const events = enter(admission, 'event', 1);
+    expect(events).toHaveLength(0);
+    giveUp.abort(new Error('enough'));
+    await expect(mark).rejects.toThrow('enough');
+    await settled();
+    expect(events).toHaveLength(1);
   });
 
   test('those beyond the bound are turned away', () => {

@@ -50,6 +50,7 @@ describe('the options', () => {
       httpPort: 8080,
       podNamespace: undefined,
       podName: undefined,
+      kubernetesEvents: true,
       eventBusName: undefined,
       logLevel: 'info',
       logFormat: 'json',

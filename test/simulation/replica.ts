@@ -15,6 +15,7 @@ import { createPods } from '../../src/kubernetes/pods.ts';
 import { createVolumes } from '../../src/kubernetes/volumes.ts';
 import { MESSAGES, type Level, type MessageText } from '../../src/report/messages.ts';
 import type { Metrics } from '../../src/report/metrics.ts';
+import { NO_OBJECT_EVENTS } from '../../src/report/object-events.ts';
 import { UNTOLD } from '../../src/report/outcome.ts';
 import type { Facts, Report } from '../../src/report/report.ts';
 import { SelfWatch } from '../../src/self-watch.ts';
@@ -186,6 +187,7 @@ export class Replica {
       clock,
       metrics: NO_METRICS,
       outcomes: UNTOLD,
+      objectEvents: NO_OBJECT_EVENTS,
       watchdog,
       report,
     };

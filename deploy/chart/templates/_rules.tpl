@@ -31,6 +31,13 @@
   resources: [pods/eviction]
   verbs: [create]
 {{- end }}
+{{- if and (not .Values.controller.dryRun) .Values.controller.kubernetesEvents }}
+# create: events on Nodes and Pods, for kubectl describe
+# patch: how often the same was told: the series of an event
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
 {{- if and (not .Values.controller.dryRun) .Values.controller.waitForVolumes }}
 # get: the volume behind an evicted pod's claim
 - apiGroups: [""]

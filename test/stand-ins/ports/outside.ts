@@ -7,6 +7,7 @@ import { FakeAutoScaling, FakeLifecycleHooks } from './lifecycle-hooks.ts';
 import { Line } from './line.ts';
 import { FakeMetrics } from './metrics.ts';
 import { FakeNodeIndex, FakeNodeStore } from './nodes.ts';
+import { FakeObjectEvents } from './object-events.ts';
 import { FakeOutcomes } from './outcomes.ts';
 import { FakePods, FakeVolumes } from './pods.ts';
 import { FakeQueue, FakeSqs } from './queue.ts';
@@ -45,6 +46,7 @@ export class Outside {
       volumes: new FakeVolumes(line, cluster),
       hooks: new FakeLifecycleHooks(line, this.autoScaling),
       outcomes: new FakeOutcomes(),
+      objectEvents: new FakeObjectEvents(),
       metrics: new FakeMetrics(),
       watchdog: selfWatch,
       report,

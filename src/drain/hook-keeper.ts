@@ -113,7 +113,7 @@ export class HookKeeper {
   }
 
   stop(): void {
-    this.ended.abort();
+    this.ended.abort(new Error('the drain has ended'));
     for (const { timer } of this.beats.values()) timer?.cancel();
     this.beats.clear();
   }

@@ -347,12 +347,11 @@ export class NodeDrain {
   private stuckAt(): number {
     if (this.plan === undefined || this.plan.emergency) return Infinity;
     const standing = this.standing();
+    const turn = this.turn(this.ports.clock.now());
     const stuck =
       standing.some(({ waitsForBudget }) => waitsForBudget) &&
       standing.every(
-        (task) =>
-          task.pod.deletion === undefined &&
-          (task.waitsForBudget || !this.isTurnOf(task.tier, this.ports.clock.now())),
+        (task) => task.pod.deletion === undefined && (task.waitsForBudget || task.tier > turn),
       );
     return stuck ? this.progressAt + TURN_MS : Infinity;
   }
@@ -590,9 +589,10 @@ export class NodeDrain {
     const now = clock.now();
     if (this.isHeld()) return Infinity;
     let nextAt = Infinity;
+    const turn = this.turn(now);
     for (const task of this.standing()) {
       if (task.state === 'queued' || task.state === 'asked') continue;
-      const step = this.stepOf(task, now);
+      const step = this.stepOf(task, turn, now);
       if (step === undefined) continue;
       if (step.do === 'wait') {
         nextAt = Math.min(nextAt, step.until ?? Infinity);
@@ -624,25 +624,25 @@ export class NodeDrain {
     for (const task of this.tasks.values()) if (task.state === 'queued') this.unqueue(task);
   }
 
-  private stepOf(task: Task, now: number): Step | undefined {
+  private stepOf(task: Task, turn: number, now: number): Step | undefined {
     if (this.plan === undefined) return undefined;
     const notBefore = Math.max(task.progress.notBefore, this.heldBackUntil(task, this.plan));
     return nextStep(
       task.pod,
       { ...task.progress, notBefore },
-      this.isTurnOf(task.tier, now),
+      task.tier <= turn,
       this.plan,
       this.policy,
       now,
     );
   }
 
-  /** Whether nothing of an earlier tier holds up this one. What cannot end does not. */
-  private isTurnOf(tier: Tier, now: number): boolean {
-    return this.standing().every(
-      (other) =>
-        other.tier >= tier ||
-        (other.pod.deletion !== undefined && now >= other.pod.deletion.endsAt + OVERDUE_MS),
+  /** The last tier whose turn it is: pods of it hold up those that follow, unless they cannot end. */
+  private turn(now: number): number {
+    return Math.min(
+      ...this.standing().map(({ tier, pod: { deletion } }) =>
+        deletion !== undefined && now >= deletion.endsAt + OVERDUE_MS ? Infinity : tier,
+      ),
     );
   }
 
@@ -666,7 +666,8 @@ export class NodeDrain {
     const { clock, pods } = this.ports;
     const { pod } = task;
     const mayAct = !this.hasEnded() && !this.isHeld() && this.plan?.action === 'drain';
-    const step = mayAct ? this.stepOf(task, clock.now()) : undefined;
+    const now = clock.now();
+    const step = mayAct ? this.stepOf(task, this.turn(now), now) : undefined;
     if (step === undefined || step.do === 'wait') {
       this.unqueue(task);
       return 'nothing';

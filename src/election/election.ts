@@ -1,4 +1,4 @@
-import { pause, type Clock, type Timer } from '../clock.ts';
+import type { Clock, Timer } from '../clock.ts';
 import type { Report } from '../report/report.ts';
 import type { Watchdog } from '../watchdog.ts';
 import type { Claim, Lease, LeaseAnswer, LeaseStore } from './lease.ts';
@@ -304,11 +304,17 @@ export class Election {
   /** Until then, or until the Lease changes or we are to stop; `spread`: up to that share longer. */
   private async sleep(ms: number, stop: AbortSignal, spread = 0): Promise<void> {
     if (stop.aborted) return;
-    const woken = new AbortController();
-    this.wake = () => woken.abort();
-    const longerMs = ms * spread * this.ports.clock.random();
-    await pause(this.ports.clock, ms + longerMs, woken.signal);
-    this.wake = () => undefined;
+    const { clock } = this.ports;
+    const longerMs = ms * spread * clock.random();
+    await new Promise<void>((resolve) => {
+      const end = (): void => {
+        timer.cancel();
+        this.wake = () => undefined;
+        resolve();
+      };
+      const timer = clock.after(ms + longerMs, end);
+      this.wake = end;
+    });
   }
 }
 

@@ -192,12 +192,17 @@ export class Records {
   async marksWritten(limitMs: number, signal: AbortSignal): Promise<void> {
     if (this.marks === 0 || signal.aborted) return;
     this.marksDone ??= Promise.withResolvers();
-    const limit = new AbortController();
-    const cancel = (): void => limit.abort();
-    signal.addEventListener('abort', cancel, { once: true });
-    await Promise.race([this.marksDone.promise, pause(this.clock, limitMs, limit.signal)]);
-    signal.removeEventListener('abort', cancel);
-    limit.abort();
+    const { promise } = this.marksDone;
+    await new Promise<void>((resolve) => {
+      const end = (): void => {
+        limit.cancel();
+        signal.removeEventListener('abort', end);
+        resolve();
+      };
+      const limit = this.clock.after(limitMs, end);
+      signal.addEventListener('abort', end, { once: true });
+      void promise.then(end);
+    });
   }
 
   /** Resolves when the change is on the Node, or known to be void, or cannot be written now. */

@@ -178,7 +178,7 @@ export class ListWatch<T> {
 
   /** Resolves when the signal has aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    const stop = (): void => this.interrupt.abort();
+    const stop = (): void => this.interrupt.abort(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
     const mark = this.watchdog.begin('watch', this.feed.what);
     while (!signal.aborted) {

@@ -148,10 +148,24 @@ export type ReadJournal =
   | Readonly<{ outcome: 'read'; journal: Journal }>
   | Readonly<{ outcome: 'unreadable'; reason: string }>;
 
+/** Of the latest texts: each is read several times in a row, as index, record and drain look at its Node. */
+const recentlyRead = new Map<string, ReadJournal>();
+const MAX_RECENTLY_READ = 256;
+
 /** Reads the annotation. Never throws: a person, a kubelet or a later version may have written it. */
 export function readJournal(text: string | undefined): ReadJournal {
   if (text === undefined) return { outcome: 'none' };
-  if (utf8Length(text) > MAX_JOURNAL_BYTES) return { outcome: 'unreadable', reason: 'too long' };
+  const known = recentlyRead.get(text);
+  if (known !== undefined) return known;
+  const read = readText(text);
+  const [oldest] = recentlyRead.keys();
+  if (oldest !== undefined && recentlyRead.size >= MAX_RECENTLY_READ) recentlyRead.delete(oldest);
+  recentlyRead.set(text, read);
+  return read;
+}
+
+function readText(text: string): ReadJournal {
+  if (!fits(text)) return { outcome: 'unreadable', reason: 'too long' };
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -214,9 +228,8 @@ function unknownOf(
   data: Readonly<Record<string, unknown>>,
   schema: Readonly<{ shape: object }>,
 ): UnknownFields {
-  return Object.fromEntries(
-    Object.entries(data).filter(([field]) => !Object.hasOwn(schema.shape, field)),
-  );
+  const fields = Object.keys(data).filter((field) => !Object.hasOwn(schema.shape, field));
+  return Object.fromEntries(fields.map((field) => [field, data[field]]));
 }
 
 function toInterruption(
@@ -291,7 +304,7 @@ export function writeJournal(journal: Journal): string | undefined {
       })),
       ...journal.unknown,
     });
-    if (utf8Length(text) <= MAX_JOURNAL_BYTES) return text;
+    if (fits(text)) return text;
     if (ended.length === 0) return undefined;
     ended = ended.slice(1);
   }
@@ -346,8 +359,10 @@ function isoTime(time: number | undefined): string | undefined {
 /** The last moment a Date can hold; a forged message may add up to more. */
 const LATEST_DATE = 8.64e15;
 
-function utf8Length(text: string): number {
-  return new TextEncoder().encode(text).length;
+function fits(text: string): boolean {
+  // Three bytes of UTF-8 are the most that one unit of a string comes to.
+  if (text.length * 3 <= MAX_JOURNAL_BYTES) return true;
+  return new TextEncoder().encode(text).length <= MAX_JOURNAL_BYTES;
 }
 
 export function emptyJournal({ instanceId, systemUUID, bootId }: Machine): Journal {

@@ -106,11 +106,11 @@ export class SimulatedConnection implements Connection {
         close();
         reject(reasonOf(signal));
       };
-      const send = (line: () => string): void => {
+      const send = (line: () => Buffer): void => {
         // In order, however late.
         heardAt = Math.max(heardAt, way.clock.now() + watches.lagMs());
         way.hear(heardAt - way.clock.now(), () => {
-          if (open && !options.onData(Buffer.from(line()))) end(ended);
+          if (open && !options.onData(line())) end(ended);
         });
       };
       const tell = (event: WatchEvent): void => {
@@ -118,7 +118,7 @@ export class SimulatedConnection implements Connection {
       };
       const sendBookmark = (): void => {
         const metadata = { resourceVersion: String(api.version) };
-        send(() => `${JSON.stringify({ type: 'BOOKMARK', object: { metadata } })}\n`);
+        send(() => Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object: { metadata } })}\n`));
         bookmark = way.clock.deliver(BOOKMARK_MS, sendBookmark);
       };
       this.streams.add(kind);
@@ -305,8 +305,14 @@ function refused({ status, reason, message, causes, retryAfterSeconds }: Refusal
   return { kind: 'failure', status, body, retryAfter };
 }
 
-function lineOf({ type, object }: WatchEvent): string {
-  return `${JSON.stringify({ type, object })}\n`;
+/** Of what is on its way to several watches. */
+const lines = new WeakMap<WatchEvent, Buffer>();
+
+function lineOf(event: WatchEvent): Buffer {
+  const { type, object } = event;
+  const line = lines.get(event) ?? Buffer.from(`${JSON.stringify({ type, object })}\n`);
+  lines.set(event, line);
+  return line;
 }
 
 function kindOf(path: string): Kind {

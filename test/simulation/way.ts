@@ -218,7 +218,7 @@ export class Way {
       // Under way, it does not die with the process.
       weather.clock.after(weather.latencyMs(port), () => {
         let answer: Answer | undefined;
-        let error = new Error('no answer');
+        let error: Error | undefined;
         let hasAnswer = false;
         if (mishap === undefined || mishap.hasEffect) {
           try {
@@ -240,7 +240,7 @@ export class Way {
             }
           });
         } else if (hasAnswer) answerAfter(backMs, () => resolve(answer as Answer));
-        else answerAfter(backMs, () => reject(error));
+        else answerAfter(backMs, () => reject(error ?? new Error('no answer')));
       });
     });
   }

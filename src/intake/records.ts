@@ -535,7 +535,7 @@ export class Records {
       const instance = after.machine.instanceId;
       this.report.info('interruption over', { node: nodeName, instance, kind, interruption: id });
       this.objectEvents.onNode(node, 'InterruptionOver', { kind });
-      if (before.state === 'settled') continue;
+      if (before.settledAt !== undefined) continue;
       this.outcomes.tell({
         node: nodeName,
         instanceId: instance,

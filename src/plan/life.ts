@@ -2,7 +2,7 @@ import { deadlineOf } from './deadline.ts';
 import type { Interruption } from './interruption.ts';
 import type { Journal } from './journal.ts';
 import { OUT_OF_SERVICE_KEY, type NodeView } from './node.ts';
-import { isReturning } from './over.ts';
+import { awaitsLease } from './over.ts';
 import type { Policy } from './policy.ts';
 import { rowFacts } from './rows.ts';
 
@@ -32,7 +32,7 @@ export function nextLook(
   now: number,
 ): Look | undefined {
   const { stopped, runningAt = -Infinity } = journal.signs;
-  const returns = journal.live.some((entry) => isReturning(entry, journal.signs));
+  const returns = journal.live.some((entry) => awaitsLease(entry, journal.signs));
   const isClose = now < runningAt + CLOSELY_MS;
   const overdueAt = Math.min(
     ...journal.live

@@ -63,13 +63,13 @@ export function fold(
   now: number,
 ): Folded {
   const known = journal !== undefined && isOfMachine(journal, sight) ? journal : undefined;
-  const own = known && restated(known, withoutOver(known, sight, now), policy);
+  const own = known && restated(known, withoutOver(known, sight, now), sight, policy);
   const folded = foldChange(own, change, sight, policy, now);
   if (folded.journal === undefined || folded.journal === known) return folded;
   const after = withoutOver(folded.journal, sight, now);
   const isGone = after.live.length < folded.journal.live.length;
   return {
-    journal: restated(own, after, policy),
+    journal: restated(own, after, sight, policy),
     // What it interrupts was over before it came.
     verdict:
       change.type === 'event' && isGone && !endsSomething(change.event) ? 'stale' : folded.verdict,
@@ -140,18 +140,28 @@ function foldChange(
 }
 
 /** The state follows from what is live: news that call for draining begin it anew, nothing else does. */
-function restated(before: Journal | undefined, after: Journal, policy: Policy): Journal {
-  const state = stateAfter(before, after, policy);
+function restated(
+  before: Journal | undefined,
+  after: Journal,
+  sight: Sight,
+  policy: Policy,
+): Journal {
+  const state = stateAfter(before, after, sight, policy);
   if (state === after.state) return after;
   return { ...after, state, settledAt: state === 'settled' ? after.settledAt : undefined };
 }
 
-function stateAfter(before: Journal | undefined, after: Journal, policy: Policy): JournalState {
+function stateAfter(
+  before: Journal | undefined,
+  after: Journal,
+  sight: Sight,
+  policy: Policy,
+): JournalState {
   if (after.signs.stopped !== undefined) return 'stopped';
   if (after.live.length === 0) return 'undone';
   const calling = callersOf(after, policy);
   if (calling.length === 0) return 'waiting';
-  if (after.live.every((entry) => isReturning(entry, after.signs) || !isCalling(entry, policy))) {
+  if (after.live.every((entry) => isReturning(entry, after, sight) || !isCalling(entry, policy))) {
     return 'settled';
   }
   const known = new Set(before === undefined ? [] : callersOf(before, policy));

@@ -35,12 +35,25 @@ export function withoutOver(journal: Journal, sight: Sight, now: number): Journa
   };
 }
 
-/**
- * Whether the machine was started and only its kubelet has yet to show life: its marks stay until
- * then, but what runs on it now is not evicted.
- */
-export function isReturning({ row, time }: Interruption, { runningAt }: MachineSigns): boolean {
+/** Whether the machine was started, and a renewal of its kubelet's Lease is all that is missing. */
+export function awaitsLease({ row, time }: Interruption, { runningAt }: MachineSigns): boolean {
   return rowFacts(row).returns.includes('start-and-lease') && (runningAt ?? -Infinity) > time;
+}
+
+/**
+ * Whether the machine was started and only its kubelet has yet to show that it works: its marks stay
+ * until then, but what runs on it now is not evicted.
+ */
+export function isReturning(interruption: Interruption, journal: Journal, sight: Sight): boolean {
+  const { returns } = rowFacts(interruption.row);
+  if (awaitsLease(interruption, journal.signs)) return true;
+  if (!showsOtherBoot(journal, sight)) return false;
+  return (
+    returns.includes('boot') ||
+    // As soon as it is Ready, it is over: of a boot that was only found there nobody knows.
+    (returns.includes('boot-after-deadline') &&
+      (sight.bootSeenAt ?? -Infinity) > dueAt(interruption))
+  );
 }
 
 /** When time alone will end something, or may; Infinity: never. */
@@ -98,11 +111,11 @@ function shows(
     case 'start-after-deadline':
       return runningAt > (deadlineAt ?? time);
     case 'start-and-lease':
-      return isReturning(interruption, journal.signs) && aliveAt > runningAt;
+      return awaitsLease(interruption, journal.signs) && aliveAt > runningAt;
     case 'boot':
       return hasOtherBoot(journal, sight);
     case 'boot-after-deadline': {
-      const fromAt = change?.startAt ?? deadlineAt ?? recordedAt;
+      const fromAt = dueAt(interruption);
       if (journal.machine.bootId === '' || sight.bootId === '') return isReadyAnew(sight, fromAt);
       // What is only found after it may have been before: then since when the node is Ready tells.
       const backAt = Math.max(sight.bootSeenAt ?? -Infinity, sight.readySince ?? -Infinity);
@@ -122,14 +135,18 @@ function shows(
   }
 }
 
+/** When what was announced happens: a boot before it is another one. */
+function dueAt({ recordedAt, deadlineAt, change }: Interruption): number {
+  return change?.startAt ?? deadlineAt ?? recordedAt;
+}
+
 /** Counted once the node is Ready in it: not before is it known since when the machine is back. */
 function hasOtherBoot(journal: Journal, sight: Sight): boolean {
-  return (
-    sight.ready &&
-    journal.machine.bootId !== '' &&
-    sight.bootId !== '' &&
-    journal.machine.bootId !== sight.bootId
-  );
+  return sight.ready && showsOtherBoot(journal, sight);
+}
+
+function showsOtherBoot({ machine }: Journal, { bootId }: Sight): boolean {
+  return machine.bootId !== '' && bootId !== '' && machine.bootId !== bootId;
 }
 
 function isReadyAnew(sight: Sight, afterAt: number): boolean {

@@ -108,6 +108,24 @@ describe('what ends an interruption', () => {
     expect(after('spot-hibernate', [running(600)]).state).toBe('settled');
   });
 
+  test('a machine seen to be started anew is not drained while it is not yet Ready', () => {
+    const begun = (row: Row): Step => ({
+      change: { type: 'begun', ids: after(row, []).live.map(({ id }) => id) },
+    });
+    const starts = (seconds: number): Step => ({
+      at: at(seconds + 1),
+      sight: { bootId: 'boot-2', bootSeenAt: at(seconds), ready: false, readySince: undefined },
+    });
+    expect(after('rebalance', [begun('rebalance')]).state).toBe('draining');
+    expect(after('rebalance', [begun('rebalance'), starts(600)]).state).toBe('settled');
+    expect(after('reboot', [begun('reboot'), starts(START + 60)]).state).toBe('settled');
+    // A boot before the start leaves it to do, and what never comes back is drained on.
+    expect(after('reboot', [begun('reboot'), starts(START - 60)]).state).toBe('draining');
+    expect(after('spot-terminate', [starts(60)]).state).toBe('draining');
+    const twice = [begun('rebalance'), { change: eventChange(spot()) }, starts(60)];
+    expect(after('rebalance', twice).state).toBe('draining');
+  });
+
   test('another boot after the start ends a reboot and a stop', () => {
     expect(rowsEndedBy(boot(START + 60)).toSorted()).toEqual(
       ['reboot', 'stop', 'stopping', 'spot-stop', 'rebalance'].toSorted(),

@@ -79,6 +79,19 @@ describe('the outcome of an interruption', () => {
     expect(events[0]?.pods).toBeUndefined();
   });
 
+  test('whose machine is started anew before the node is empty: cancelled', async () => {
+    const { cluster, sqs, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    sqs.send(messages.rebalance({ instanceId, time: clock.now() }));
+    await clock.advance(5000);
+    cluster.changeNode('node-1', { bootId: 'boot-2', ready: false, readySince: undefined });
+    await clock.advance(5000);
+    expect(events).toEqual([]);
+    cluster.changeNode('node-1', { ready: true, readySince: clock.now() });
+    await clock.advance(5000);
+    expect(events).toMatchObject([{ kind: 'rebalance', outcome: 'cancelled' }]);
+  });
+
   test('whose Node goes before its pods: not possible', async () => {
     const { cluster, sqs, clock, events } = start();
     cluster.changeNode('node-1', { held: true });

@@ -34,6 +34,8 @@ const SKEW_MS = 1600;
 const NEWS_MS = 2500;
 /** What a drain needs at the end of which nothing goes wrong: back-off, requests, the margin apart. */
 const CALM_MS = 25_000;
+/** After the mark, the node's pods are listed a second time. */
+const LISTED_AGAIN_MS = 3000 + SKEW_MS;
 const OUTLIVED_MS = 60_000;
 const RESTORED_WITHIN_MS = 5000;
 const TAKEN_OVER_WITHIN_MS = 25_000;
@@ -53,6 +55,8 @@ export class Invariants implements Checks {
   /** By pod: when its eviction was last refused, or got no answer. */
   private readonly refusedAt = new Map<string, number>();
   private readonly boundAt = new Map<string, number>();
+  /** Pods that came to a node when nothing was left there to wait for, and no list was to come. */
+  private readonly cameToEmpty = new Set<string>();
   /** When the brake was last let go. */
   private readonly releasedAt = new Map<string, number>();
   /** Since when a node is held. */
@@ -62,8 +66,10 @@ export class Invariants implements Checks {
   private readonly meddledAt = new Map<string, number>();
   /** As they stand on the Nodes. */
   private readonly journals = new Map<string, Journal>();
-  /** Since when each node bears our taint. */
+  /** Since when nothing new is to settle on each node. */
   private readonly markedAt = new Map<string, number>();
+  /** By node: controllers of which a pod was told to go that came after the mark. */
+  private readonly lateControllers = new Map<string, Set<string>>();
   /** Machines of whose journal nobody has a memory. */
   private readonly forgotten = new Set<string>();
 
@@ -82,10 +88,12 @@ export class Invariants implements Checks {
       this.noteLoss(entry.node, at, false);
     else if (what === 'message received') this.watchMark(entry);
     else if (what === 'message deleted') this.judgeDeletion(entry.message, at);
-    else if (what === 'pod bound') this.boundAt.set(entry.pod.metadata.uid, at);
+    else if (what === 'pod bound') this.noteBound(entry.pod, at);
     else if (what === 'eviction refused') this.refusedAt.set(entry.pod.metadata.uid, at);
-    else if (what === 'eviction' || what === 'deletion') this.judgeRemoval(entry);
-    else if (what === 'hook completed') this.judgeCompletion(entry.token, at);
+    else if (what === 'eviction' || what === 'deletion') {
+      this.judgeRemoval(entry);
+      this.noteLatecomer(entry.before);
+    } else if (what === 'hook completed') this.judgeCompletion(entry.token, at);
     else if (what === 'hook expired') this.judgeExpiry(entry.token, at);
     else if (what === 'machine off') this.judgeEmptied(entry.node, at);
   }
@@ -185,7 +193,7 @@ export class Invariants implements Checks {
 
   private isVersionRecorded({ event, identity }: Sent, recorded: Recorded): boolean {
     if (event?.kind !== 'scheduled-change' || identity === undefined) return true;
-    return (recorded.versions.get(identity) ?? 0) >= event.lastUpdatedAt;
+    return latestOf(recorded.versions.get(identity)) >= event.lastUpdatedAt;
   }
 
   private launchEnd(token: string): number {
@@ -368,7 +376,7 @@ export class Invariants implements Checks {
     { before: pod, at, graceSeconds = 0 }: Extract<Entry, { what: 'eviction' | 'deletion' }>,
     reasons: readonly Reason[],
   ): void {
-    const endAt = this.earliestDeadline(reasons) - MARGIN_MS;
+    const endAt = this.earliestDeadline(reasons, at) - MARGIN_MS;
     const leftSeconds = Math.floor((endAt - at - 2 * SKEW_MS) / 1000) - 1;
     const owed = Math.min(pod.spec.terminationGracePeriodSeconds, leftSeconds);
     if (graceSeconds < owed && !this.world.wasTroubled(at - 15_000, at, ['process'])) {
@@ -384,7 +392,7 @@ export class Invariants implements Checks {
     reasons: readonly Reason[],
   ): void {
     if (before(after) >= before(pod)) return;
-    const endAt = this.earliestDeadline(reasons) - MARGIN_MS;
+    const endAt = this.earliestDeadline(reasons, at) - MARGIN_MS;
     // The kubelet counts it from now.
     const endsAt = at + graceSeconds * 1000;
     // As much as fits is left to it: a second at least, and the whole seconds of the API.
@@ -400,10 +408,8 @@ export class Invariants implements Checks {
   private judgeForce(pod: RawPod, at: number, reasons: readonly Reason[], process: string): void {
     const { name, uid } = pod.metadata;
     const forceAt = Math.min(
-      ...reasons.map((reason) => {
-        const { deadlineAt, windowStartAt, kind } = reason;
-        if (deadlineAt === undefined) return Infinity;
-        if (kind === 'stopping' || kind === 'shutting-down') return windowStartAt;
+      ...this.windowsOf(reasons, at).map(({ deadlineAt, windowStartAt, isPastBudgets }) => {
+        if (isPastBudgets) return windowStartAt;
         const middle = windowStartAt + (deadlineAt - windowStartAt) / 2;
         return Math.max(
           deadlineAt - MARGIN_MS - pod.spec.terminationGracePeriodSeconds * 1000,
@@ -427,12 +433,32 @@ export class Invariants implements Checks {
     }
   }
 
-  private earliestDeadline(reasons: readonly Reason[]): number {
-    return Math.min(
-      ...reasons.map(({ deadlineAt, receivedAt }) =>
-        receivedAt === undefined ? Infinity : (deadlineAt ?? Infinity),
-      ),
-    );
+  private earliestDeadline(reasons: readonly Reason[], at: number): number {
+    return Math.min(...this.windowsOf(reasons, at).map(({ deadlineAt }) => deadlineAt));
+  }
+
+  /** Those with a deadline, as they were when the controller recorded them last, or had until just now. */
+  private windowsOf(reasons: readonly Reason[], at: number): readonly Window[] {
+    return reasons.flatMap((reason): readonly Window[] => {
+      const { id, kind, machine, starts, windowStartAt, deadlineAt } = reason;
+      if (deadlineAt === undefined) return [];
+      const isPastBudgets = kind === 'stopping' || kind === 'shutting-down';
+      const versions = this.recorded.get(machine.instanceId)?.versions.get(id) ?? [];
+      const recorded = starts.filter(({ updatedAt }) =>
+        versions.some(
+          (version, i) =>
+            version.updatedAt === updatedAt &&
+            (versions[i + 1]?.recordedAt ?? Infinity) >= at - NEWS_MS,
+        ),
+      );
+      if (recorded.length === 0) return [{ windowStartAt, deadlineAt, isPastBudgets }];
+      const leadMs = this.world.policy.scheduledChangeLeadMs;
+      return recorded.map(({ startAt }) => ({
+        windowStartAt: startAt - leadMs,
+        deadlineAt: startAt,
+        isPastBudgets,
+      }));
+    });
   }
 
   // ── I4 ──────────────────────────────────────────────────────────────────────────────────────
@@ -465,7 +491,9 @@ export class Invariants implements Checks {
     );
     // What a hook would expire with is over the margin before.
     if (at >= windowEnd - MARGIN_MS - SKEW_MS) return;
-    const left = world.cluster.podsOn(machine.name).filter((pod) => this.isWaitedFor(pod, at));
+    const left = world.cluster
+      .podsOn(machine.name)
+      .filter((pod) => this.isWaitedFor(pod) && !this.isJustHeardOf(pod, at));
     if (left.length > 0) {
       this.broken(
         'I4',
@@ -474,14 +502,43 @@ export class Invariants implements Checks {
     }
   }
 
-  /** One that a drain waits for: not one that came after the mark, or just now. */
-  private isWaitedFor(pod: RawPod, now: number): boolean {
+  /** One that a drain waits for. */
+  private isWaitedFor(pod: RawPod): boolean {
     if (!this.world.cluster.isToLeave(pod)) return false;
-    const boundAt = this.boundAt.get(pod.metadata.uid) ?? 0;
-    const markedAt = this.markedAt.get(pod.spec.nodeName);
-    if (markedAt === undefined) return true;
-    if (now - boundAt < 2000) return false;
-    return boundAt < markedAt + 1000 || this.world.cluster.workloadOf(pod)?.tolerates !== true;
+    if (!this.isLatecomer(pod)) return true;
+    if (this.world.cluster.workloadOf(pod)?.tolerates !== true) return true;
+    if (this.cameToEmpty.has(pod.metadata.uid)) return false;
+    // Once per controller and node: the rest of them are let be.
+    return this.lateControllers.get(pod.spec.nodeName)?.has(controllerOf(pod)) !== true;
+  }
+
+  private isJustHeardOf(pod: RawPod, now: number): boolean {
+    return this.isLatecomer(pod) && now - (this.boundAt.get(pod.metadata.uid) ?? 0) < 2000;
+  }
+
+  /** It came after the mark. */
+  private isLatecomer({ metadata, spec }: RawPod): boolean {
+    const markedAt = this.markedAt.get(spec.nodeName);
+    return markedAt !== undefined && (this.boundAt.get(metadata.uid) ?? 0) > markedAt;
+  }
+
+  private noteBound(pod: RawPod, at: number): void {
+    const { uid } = pod.metadata;
+    const { nodeName } = pod.spec;
+    this.boundAt.set(uid, at);
+    const markedAt = this.markedAt.get(nodeName) ?? Infinity;
+    if (at < markedAt + LISTED_AGAIN_MS) return;
+    const others = this.world.cluster
+      .podsOn(nodeName)
+      .filter(({ metadata }) => metadata.uid !== uid);
+    if (!others.some((other) => this.isWaitedFor(other))) this.cameToEmpty.add(uid);
+  }
+
+  private noteLatecomer(pod: RawPod): void {
+    if (!this.isLatecomer(pod)) return;
+    const { nodeName } = pod.spec;
+    const known = this.lateControllers.get(nodeName) ?? new Set();
+    this.lateControllers.set(nodeName, known.add(controllerOf(pod)));
   }
 
   /** Nobody completed it: there was no time, or something was wrong for too long. */
@@ -518,7 +575,12 @@ export class Invariants implements Checks {
   }: Extract<Entry, { what: 'node written' }>): void {
     const { name } = after.metadata;
     if (before === undefined) this.registeredAt.set(name, at);
-    this.learnJournal(after);
+    const { annotations } = after.metadata;
+    if (
+      before?.metadata.annotations[JOURNAL_KEY] !== annotations[JOURNAL_KEY] ||
+      before === undefined
+    )
+      this.learnJournal(after);
     if (isOurs && before !== undefined) this.judgeWrite(before, after, at);
     else if (by === 'someone') this.meddledAt.set(name, at);
     const is = after.spec.unschedulable === true;
@@ -526,8 +588,11 @@ export class Invariants implements Checks {
     if (is && !was) this.cordons.set(name, isOurs ? 'ours' : "another's");
     if (!is) this.cordons.delete(name);
     // Somebody else's hand does not make it another mark.
-    if (before === undefined || (!hasMark(after) && isOurs)) this.markedAt.delete(name);
-    if (hasMark(after) && !this.markedAt.has(name)) this.markedAt.set(name, at);
+    if (before === undefined || (!isMarkedHard(after) && isOurs)) {
+      this.markedAt.delete(name);
+      this.lateControllers.delete(name);
+    }
+    if (isMarkedHard(after) && !this.markedAt.has(name)) this.markedAt.set(name, at);
     const isHeld = after.metadata.annotations[HOLD_KEY] !== undefined;
     if (!isHeld && this.heldSince.delete(name)) this.releasedAt.set(name, at);
     if (isHeld && !this.heldSince.has(name)) this.heldSince.set(name, at);
@@ -722,8 +787,11 @@ export class Invariants implements Checks {
     };
     for (const { id, change } of [...journal.live, ...journal.ended]) {
       if (!known.ids.has(id)) known.ids.set(id, this.world.now());
-      if (change !== undefined)
-        known.versions.set(id, Math.max(known.versions.get(id) ?? 0, change.updatedAt));
+      const versions = known.versions.get(id) ?? [];
+      if (change !== undefined && change.updatedAt > latestOf(versions)) {
+        const version = { updatedAt: change.updatedAt, recordedAt: this.world.now() };
+        known.versions.set(id, [...versions, version]);
+      }
     }
     const { runningAt = 0, stopped, aliveAt = 0 } = journal.signs;
     known.runningAt = Math.max(known.runningAt, runningAt);
@@ -743,10 +811,23 @@ export class Invariants implements Checks {
 type Recorded = {
   /** Since when. */
   readonly ids: Map<string, number>;
-  readonly versions: Map<string, number>;
+  /** Of scheduled changes, oldest first. */
+  readonly versions: Map<string, readonly Version[]>;
   runningAt: number;
   stoppedAt: number;
 };
+
+type Version = Readonly<{ updatedAt: number; recordedAt: number }>;
+
+type Window = Readonly<{ windowStartAt: number; deadlineAt: number; isPastBudgets: boolean }>;
+
+function latestOf(versions: readonly Version[] = []): number {
+  return versions.at(-1)?.updatedAt ?? 0;
+}
+
+function controllerOf({ metadata: { uid, ownerReferences } }: RawPod): string {
+  return ownerReferences?.find(({ controller }) => controller)?.uid ?? uid;
+}
 
 function before({ metadata: { deletionTimestamp } }: RawPod): number {
   return Date.parse(deletionTimestamp ?? '');

@@ -7,10 +7,7 @@ import { CRASH_POINTS, PORTS, type Port } from './way.ts';
 
 /** Enough for every port to be left at each point. */
 const ALL_STORMS = 10_000;
-/** Continuous integration runs more than everybody else does; `NTC_STORMS` any other number. */
-const STORMS = Number(
-  process.env['NTC_STORMS'] ?? (process.env['NTC_REQUIRE_ALL'] === '1' ? 2500 : 500),
-);
+const STORMS = Number(process.env['NTC_STORMS'] ?? 500);
 const STORMS_A_TEST = 125;
 const LIMIT_MS = 900_000;
 

@@ -36,6 +36,8 @@ export type Reason = {
   /** When the machine goes; undefined: not by itself. */
   deadlineAt: number | undefined;
   windowStartAt: number;
+  /** Of a scheduled change: the start that each of its versions names, oldest first. */
+  readonly starts: { readonly updatedAt: number; readonly startAt: number }[];
   /** When a process was first handed a message of it. */
   receivedAt: number | undefined;
   /** Since when the machine shows that it is over it; Infinity: it does not. */
@@ -475,6 +477,7 @@ export class World implements ReplicaWorld {
       isPaced: false,
       token: undefined,
       windowStartAt: facts.time,
+      starts: [],
       receivedAt: undefined,
       overAt: Infinity,
       ...facts,
@@ -504,7 +507,7 @@ export class World implements ReplicaWorld {
       { reason },
     );
     if (group === 'theirs') {
-      this.clock.after(40_000, () => {
+      this.later(40_000, () => {
         if (this.autoScaling.complete({ group, hook, token, instanceId }).outcome === 'accepted') {
           this.endHook(token, 'completed by others');
         }
@@ -562,7 +565,7 @@ export class World implements ReplicaWorld {
     const open = [...this.hooks.values()].some(
       (other) => other.machine === machine && !other.isLaunch && other.end === undefined,
     );
-    if (!open) this.clock.after(this.chance.between(1000, 6000), () => this.terminate(machine));
+    if (!open) this.later(this.chance.between(1000, 6000), () => this.terminate(machine));
   }
 
   private schedule(
@@ -583,6 +586,7 @@ export class World implements ReplicaWorld {
     });
     let isClosed = false;
     const tell = (at: number, copies: readonly number[]): void => {
+      reason.starts.push({ updatedAt: at, startAt });
       const body = scheduledChange({
         instanceIds: [instanceId],
         startTime: startAt,
@@ -602,7 +606,7 @@ export class World implements ReplicaWorld {
         if (isClosed || startAt !== at) return;
         this.reboot(machine, [reason]);
         // It is said to be over some time after it is.
-        this.clock.after(40_000, () => {
+        this.later(40_000, () => {
           if (machine.isGone) return;
           isClosed = true;
           tell(wholeSecond(this.clock.now()), [Math.floor(this.chance.between(500, 20_000))]);
@@ -632,7 +636,7 @@ export class World implements ReplicaWorld {
   private reboot(machine: Machine, reasons: readonly Reason[]): void {
     if (machine.isGone || !machine.isOn) return;
     this.cluster.switchOff(machine);
-    this.clock.after(this.chance.between(8000, 25_000), () => {
+    this.later(this.chance.between(8000, 25_000), () => {
       if (machine.isGone) return;
       this.cluster.switchOn(machine);
       const now = this.clock.now();
@@ -658,10 +662,10 @@ export class World implements ReplicaWorld {
       const body = stateChange({ instanceId, time, id: `event-${this.messages.size}`, state });
       this.send(body, [Math.floor(this.chance.between(200, 2000))], { instanceId });
     };
-    this.clock.after(2000, () => {
+    this.later(2000, () => {
       if (!machine.isOn && !machine.isGone) tell('stopped');
     });
-    this.clock.after(offMs, () => {
+    this.later(offMs, () => {
       if (machine.isOn || machine.isGone) return;
       this.cluster.switchOn(machine);
       const now = this.clock.now();
@@ -791,7 +795,7 @@ export class World implements ReplicaWorld {
         });
         this.record({ what: 'message sent', message: this.nameOf(id) });
         if (this.chance.next() < 0.15) {
-          this.clock.after(this.chance.between(5, 4000), () => this.sqs.deliverAgain(id));
+          this.later(this.chance.between(5, 4000), () => this.sqs.deliverAgain(id));
         }
       });
     }
@@ -810,6 +814,11 @@ export class World implements ReplicaWorld {
     this.atTime(this.startedAt + ms, act);
   }
 
+  private later(ms: number, act: () => void): void {
+    this.atTime(this.clock.now() + ms, act);
+  }
+
+  /** Until long after it, all is not quiet. */
   private atTime(at: number, act: () => void): void {
     this.quietFrom = Math.max(this.quietFrom, at + SETTLES_MS);
     this.clock.after(Math.max(0, at - this.clock.now()), act);

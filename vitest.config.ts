@@ -13,6 +13,7 @@ const servers = testsIn(
   'guards',
   'infra',
   'kubernetes/api-server',
+  'prometheus',
   'release',
   'sandbox',
 );

@@ -354,11 +354,18 @@ const SURROUNDINGS: readonly ChartValue[] = [
     description: 'Of its metrics.',
   },
   {
+    path: 'prometheusRule.alerts',
+    default: false,
+    schema: FLAG,
+    description:
+      "Whether a PrometheusRule of Prometheus' operator is made with our own alerts (files/alerts.yaml): docs/observability.md says what each means.",
+  },
+  {
     path: 'prometheusRule.groups',
     default: [],
     schema: OBJECTS,
     description:
-      'Groups of alerting and recording rules; a PrometheusRule is made where there are any.',
+      'Further groups of alerting and recording rules; a PrometheusRule is made where there are any.',
   },
   {
     path: 'prometheusRule.labels',

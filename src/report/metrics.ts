@@ -1,6 +1,9 @@
+import { INTERRUPTION_KINDS } from '../plan/rows.ts';
+
 /**
  * Every metric, as `/metrics` shows it under the prefix `node_termination_`. docs/metrics.md is
  * generated from here. A label has few values, all known beforehand: no node, pod or message is one.
+ * What alerts wait for is 0 from the start (`zeros`): of a series that begins with 1 no increase is seen.
  * https://prometheus.io/docs/practices/naming/
  */
 export const METRICS = {
@@ -9,6 +12,7 @@ export const METRICS = {
     type: 'counter',
     labels: ['kind', 'outcome'],
     help: 'Events of messages that were judged for good, by what became of them. Kind none: a message that could not be read.',
+    zeros: { kind: ['none'], outcome: ['malformed'] },
   },
   receipt_delay_seconds: {
     type: 'histogram',
@@ -43,6 +47,10 @@ export const METRICS = {
     type: 'counter',
     labels: ['kind', 'outcome'],
     help: 'Drains that came to their end. Outcome late: pods were left when the deadline came; such a drain ends later, with another outcome.',
+    zeros: {
+      kind: INTERRUPTION_KINDS,
+      outcome: ['drained', 'late', 'not drained by policy', 'node gone', 'machine off'],
+    },
   },
   deadline_spare_seconds: {
     type: 'histogram',
@@ -54,6 +62,7 @@ export const METRICS = {
     type: 'counter',
     labels: ['way'],
     help: 'Pods of drained nodes, by how they left. Way left behind: still there when the deadline came; one that leaves later is counted again.',
+    zeros: { way: ['evicted', 'deleted past its budget', 'by itself', 'left behind'] },
   },
   evictions_total: {
     type: 'counter',
@@ -69,6 +78,10 @@ export const METRICS = {
     type: 'counter',
     labels: ['request', 'result'],
     help: 'Completions and heartbeats of lifecycle hooks, and instances to be replaced, by result. Over: Auto Scaling knows of no such action any more.',
+    zeros: {
+      request: ['completion', 'heartbeat', 'replacement'],
+      result: ['accepted', 'over', 'failed'],
+    },
   },
 
   outcomes_total: {
@@ -81,6 +94,7 @@ export const METRICS = {
     type: 'counter',
     labels: ['object', 'result'],
     help: 'Events on Nodes and Pods. Repeated: counted in the series of one that was told before; dropped: there was no room, by the rate limit; failed: the API server did not take it.',
+    zeros: { object: ['node', 'pod'], result: ['written', 'repeated', 'dropped', 'failed'] },
   },
 
   // Outside
@@ -111,7 +125,8 @@ export const METRICS = {
 
 export type MetricRow = Readonly<
   { labels: readonly string[]; help: string } & (
-    | { type: 'counter' | 'gauge' }
+    | { type: 'counter'; zeros?: Readonly<Record<string, readonly string[]>> }
+    | { type: 'gauge' }
     | { type: 'histogram'; buckets: readonly number[] }
   )
 >;

@@ -13,7 +13,7 @@ import {
   type IServiceMonitor,
 } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { chartValues } from '../../scripts/chart/values.ts';
 import { parseOptions } from '../../src/options.ts';
 import { skipReason } from '../control-plane/binaries.ts';
@@ -24,6 +24,7 @@ import {
   type PolicyRule,
 } from '../control-plane/control-plane.ts';
 import type { KubernetesObject, PodObject } from '../control-plane/objects.ts';
+import { alertsFile } from '../harness/alerts.ts';
 import { chartFolder, helm, helmOrThrow, queueUrl } from '../harness/helm.ts';
 import { BAD_VALUES } from './bad-values.ts';
 import { VALUE_SETS } from './value-sets.ts';
@@ -149,7 +150,7 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     const rendered = await manifests({
       serviceMonitor: monitor,
       podMonitor: monitor,
-      prometheusRule: { groups, labels },
+      prometheusRule: { alerts: true, groups, labels },
     });
     const found = (kind: string) => rendered.find((manifest) => manifest.kind === kind);
     const selector = {
@@ -168,7 +169,8 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     // Typed, for validation lets unknown fields pass.
     const services: IServiceMonitor['spec'] = { selector, endpoints: [port] };
     const pods: IPodMonitor['spec'] = { selector, podMetricsEndpoints: [port] };
-    const rules: IPrometheusRule['spec'] = { groups };
+    const { groups: ours } = parse(await readFile(alertsFile, 'utf8')) as { groups: typeof groups };
+    const rules: IPrometheusRule['spec'] = { groups: [...ours, ...groups] };
     new ServiceMonitor(found('ServiceMonitor') as IServiceMonitor).validate();
     new PodMonitor(found('PodMonitor') as IPodMonitor).validate();
     new PrometheusRule(found('PrometheusRule') as IPrometheusRule).validate();

@@ -2,8 +2,13 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startController, type Ports } from '../../src/controller.ts';
+import type { LifecycleHooks } from '../../src/drain/lifecycle-hooks.ts';
+import type { Pods } from '../../src/drain/pods.ts';
+import { operationOf } from '../../src/kubernetes/operation.ts';
 import { measuredPorts } from '../../src/measured.ts';
+import { EventRecorder } from '../../src/report/event-recorder.ts';
 import { METRICS, type MetricRow, type Metrics } from '../../src/report/metrics.ts';
+import { worded } from '../../src/report/object-events.ts';
 import { createMetrics, type Readings } from '../../src/report/prometheus.ts';
 import * as messages from '../harness/messages.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
@@ -18,6 +23,14 @@ const readings: Readings = {
   leader: () => [{ labels: {}, value: 1 }],
   build_info: () => [{ labels: { version: '1.2.3', node_version: 'v24.0.0' }, value: 1 }],
 };
+
+/** What of ours is shown, without its values. */
+async function seriesOf(metrics: { text(): Promise<string> }): Promise<readonly string[]> {
+  return (await metrics.text())
+    .split('\n')
+    .filter((line) => line.startsWith('node_termination_'))
+    .map((line) => line.slice(0, line.lastIndexOf(' ')));
+}
 
 /** The whole flow in virtual time, measured. */
 function start({ metrics }: { metrics?: Metrics } = {}) {
@@ -141,10 +154,6 @@ describe('/metrics', () => {
   test('has as many series after many nodes, pods and messages as after few', async () => {
     const metrics = createMetrics(readings);
     const { cluster, sqs, clock } = start({ metrics });
-    const series = async () => {
-      const lines = (await metrics.text()).split('\n');
-      return lines.filter((line) => line.startsWith('node_termination_')).length;
-    };
     const interrupt = async (from: number, to: number) => {
       for (let number = from; number <= to; number += 1) {
         cluster.addNode(`node-${number}`, { instanceId: instanceIdOf(number) });
@@ -156,12 +165,109 @@ describe('/metrics', () => {
       await clock.advance(200_000);
     };
     await interrupt(1, 3);
-    const few = await series();
+    const few = await seriesOf(metrics);
     await interrupt(4, 400);
-    expect(await series()).toBe(few);
+    expect(await seriesOf(metrics)).toEqual(few);
     expect(await metrics.text()).toContain(
       'node_termination_drains_total{kind="spot-interruption",outcome="drained"} 400\n',
     );
+  });
+
+  test('has as many series after requests about 10,000 nodes, pods, hooks and messages', async () => {
+    const metrics = createMetrics(readings);
+    const { clock, report, ...own } = new Outside().connect();
+    const pods: Pods = {
+      onNode: own.pods.onNode.bind(own.pods),
+      read: own.pods.read.bind(own.pods),
+      watch: own.pods.watch.bind(own.pods),
+      evict: () => Promise.resolve({ outcome: 'gone' }),
+      delete: () => Promise.resolve({ outcome: 'accepted' }),
+    };
+    const hooks: LifecycleHooks = {
+      describe: own.hooks.describe.bind(own.hooks),
+      heartbeat: own.hooks.heartbeat.bind(own.hooks),
+      replace: own.hooks.replace.bind(own.hooks),
+      complete: () => Promise.resolve({ outcome: 'accepted' }),
+    };
+    const ports = measuredPorts({ ...own, clock, report, pods, hooks, metrics });
+    const sink = {
+      create: () => Promise.resolve({ outcome: 'written' as const }),
+      update: () => Promise.resolve({ outcome: 'written' as const }),
+    };
+    const recorder = new EventRecorder({ sink, clock, metrics, report });
+    const events = worded((event) => recorder.tell(event));
+    const { signal } = new AbortController();
+    const ask = async (number: number) => {
+      const name = `name-${number}`;
+      const pod = { namespace: `namespace-${number}`, name, uid: `uid-${number}` };
+      await ports.pods.evict(pod, 30, 1000, signal);
+      await ports.pods.delete(pod, 30, 1000, signal);
+      const instanceId = instanceIdOf(number);
+      await ports.hooks.complete({ group: name, hook: name, token: name, instanceId }, signal);
+      events.onNode({ name, uid: name }, 'InstanceReplaced', { instance: instanceId });
+      for (const [method, path] of [
+        ['PATCH', `/api/v1/nodes/${name}`],
+        ['POST', `/api/v1/namespaces/${pod.namespace}/pods/${name}/eviction`],
+        ['DELETE', `/api/v1/namespaces/${pod.namespace}/pods/${name}`],
+        ['GET', `/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/${name}`],
+        ['PATCH', `/apis/events.k8s.io/v1/namespaces/${pod.namespace}/events/${name}.1`],
+        ['GET', `/api/v1/pods`],
+      ] as const) {
+        const query = { fieldSelector: `spec.nodeName=${name}` };
+        const of = { api: 'kubernetes', operation: operationOf({ method, path, query }) };
+        metrics.count('requests_total', { ...of, code: '200' });
+        metrics.observe('request_duration_seconds', of, number / 1000);
+      }
+    };
+    await ask(1);
+    const few = await seriesOf(metrics);
+    expect(few).toContain(
+      'node_termination_requests_total{api="kubernetes",operation="create pods/eviction",code="200"}',
+    );
+    for (let number = 2; number <= 10_000; number += 1) await ask(number);
+    recorder.close();
+    expect(await seriesOf(metrics)).toEqual(few);
+    expect(await metrics.text()).toContain(
+      'node_termination_evictions_total{request="eviction",answer="gone"} 10000\n',
+    );
+  });
+
+  test('has what alerts wait for from the start, and no other values of those labels later', async () => {
+    const metrics = createMetrics(readings);
+    const zeroed = Object.entries<MetricRow>(METRICS).flatMap(([name, row]) =>
+      row.type === 'counter' && row.zeros !== undefined ? [name] : [],
+    );
+    const series = async () =>
+      (await seriesOf(metrics)).filter((one) =>
+        zeroed.some((name) => one.startsWith(`node_termination_${name}{`)),
+      );
+    const before = await series();
+    expect(before).toContain(
+      'node_termination_drains_total{kind="spot-interruption",outcome="late"}',
+    );
+    const { cluster, sqs, autoScaling, clock } = start({ metrics });
+    cluster.addNode('node-1', { held: true });
+    cluster.addPod('node-1', 'stuck');
+    cluster.addNode('node-2');
+    cluster.addPod('node-2', 'web');
+    const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId: instanceIdOf(2) };
+    autoScaling.begin(hook, 300);
+    sqs.send(messages.spotNotice({ instanceId: instanceIdOf(1), time: clock.now() }));
+    sqs.send(messages.terminateHook({ ...hook, time: clock.now() }));
+    sqs.send('not JSON');
+    await clock.advance(130_000);
+    cluster.changeNode('node-1', { held: false });
+    await clock.advance(60_000);
+    cluster.addNode('node-3');
+    sqs.send(messages.spotNotice({ instanceId: instanceIdOf(3), time: clock.now() }));
+    await clock.advance(1000);
+    cluster.deleteNode('node-3');
+    await clock.advance(60_000);
+    const known = new Set(before);
+    const others = (await series()).filter(
+      (one) => !known.has(one) && !one.startsWith('node_termination_messages_total'),
+    );
+    expect(others).toEqual([]);
   });
 });
 

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { Pool } from 'undici';
 import type { NodeObject } from '../control-plane/objects.ts';
+import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
 import { spotNotice } from '../harness/messages.ts';
 import { createPods } from '../harness/workloads.ts';
@@ -9,7 +10,9 @@ import { startWorld, worldSkipReason, type World } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 
 // Notices for many nodes at once, and for one node of a quiet cluster, through the built bundle on
-// the real API server. Prints figures, beside what a bare client reaches in the same run.
+// the real API server. Prints figures, beside what a bare client reaches in the same run. With
+// `--side-by-side KUBERNETES_EVENTS=false` there are further storms, with that setting and without it
+// by turns, each on nodes of its own.
 
 const interruptionKey = 'node-termination-controller/interruption';
 
@@ -19,24 +22,91 @@ const { values } = parseArgs({
     'pods-per-node': { type: 'string', default: '10' },
     quiet: { type: 'string', default: '20' },
     file: { type: 'string' },
+    'side-by-side': { type: 'string' },
+    rounds: { type: 'string', default: '3' },
   },
 });
 const nodeCount = Number(values.nodes);
 const podsPerNode = Number(values['pods-per-node']);
 const quietCount = Number(values.quiet);
+const rounds = Number(values.rounds);
 
 const reason = worldSkipReason();
 if (reason !== undefined) throw new Error(reason);
 
-const world = await startWorld();
-try {
+const other = values['side-by-side'];
+if (other === undefined) await alone();
+else await sideBySide(other);
+
+async function alone(): Promise<void> {
+  await using world = await startWorld();
   const names = Array.from({ length: nodeCount + quietCount }, (_, i) => `node-${i}`);
   await world.kubelet.addNodes(names.map((name, i) => ({ name, instanceId: instanceId(i + 1) })));
   const storm = names.slice(quietCount);
   await ceiling(world, storm);
+  await addPods(world, storm);
+  const controller = await startOn(world);
+  await quiet(world, names.slice(0, quietCount)).catch((e: unknown) => {
+    for (const l of controller.log.slice(0, 40)) console.log(l.text);
+    throw e;
+  });
+  await stormOf(world, storm, controller.pid);
+  console.log('exit', await controller.stop());
+}
+
+/** Each storm in a world of its own, so that none has more behind it than the others; by turns, for machines grow tired. */
+async function sideBySide(setting: string): Promise<void> {
+  const [name = '', value = ''] = setting.split('=');
+  const sides: readonly Side[] = [
+    { name: 'as it is', env: {}, figures: [] },
+    { name: setting, env: { [name]: value }, figures: [] },
+  ];
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const side of round % 2 === 1 ? sides : sides.toReversed()) {
+      console.log(`round ${round}, ${side.name}:`);
+      await using world = await startWorld();
+      const names = Array.from({ length: nodeCount }, (_, i) => `node-${i}`);
+      await world.kubelet.addNodes(
+        names.map((node, i) => ({ name: node, instanceId: instanceId(i + 1) })),
+      );
+      await addPods(world, names);
+      const controller = await startOn(world, side.env);
+      side.figures.push(await stormOf(world, names, controller.pid));
+      await tellEvents(controller);
+      console.log('exit', await controller.stop());
+    }
+  }
+  for (const { name: side, figures } of sides) {
+    const of = (key: keyof Figures) => median(figures.map((one) => one[key])).toFixed(2);
+    console.log(
+      `${side}: median of ${rounds} storms of ${nodeCount} nodes: all marked after ${of('markedSeconds')} s, all pods ended after ${of('endedSeconds')} s, ${of('cpuSeconds')} CPU s`,
+    );
+  }
+}
+
+type Figures = Readonly<{ markedSeconds: number; endedSeconds: number; cpuSeconds: number }>;
+type Side = Readonly<{ name: string; env: Readonly<Record<string, string>>; figures: Figures[] }>;
+
+function median(figures: readonly number[]): number {
+  return figures.toSorted((a, b) => a - b)[Math.floor(figures.length / 2)] ?? Number.NaN;
+}
+
+async function startOn(
+  world: World,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Controller> {
+  const controller = await world.startController({
+    ...(values.file !== undefined && { file: values.file, args: [] }),
+    env: { LOG_LEVEL: 'info', ...env },
+  });
+  await controller.waitForLog('ready', { timeoutMs: 60_000 });
+  return controller;
+}
+
+async function addPods(world: World, nodes: readonly string[]): Promise<void> {
   await createPods(
     world.api,
-    storm.flatMap((node, i) =>
+    nodes.flatMap((node, i) =>
       Array.from({ length: podsPerNode }, (_, k) => ({
         name: `pod-${i}-${k}`,
         node,
@@ -47,22 +117,18 @@ try {
   await eventually(
     () =>
       world.kubelet.records().filter(({ runningAt }) => runningAt !== undefined).length >=
-      storm.length * podsPerNode,
+      nodes.length * podsPerNode,
     { timeoutMs: 300_000, intervalMs: 500 },
   );
-  const controller = await world.startController({
-    ...(values.file !== undefined && { file: values.file, args: [] }),
-    env: { LOG_LEVEL: 'info' },
-  });
-  await controller.waitForLog('ready', { timeoutMs: 60_000 });
-  await quiet(world, names.slice(0, quietCount)).catch((e: unknown) => {
-    for (const l of controller.log.slice(0, 40)) console.log(l.text);
-    throw e;
-  });
-  await stormOf(world, storm, controller.pid);
-  console.log('exit', await controller.stop());
-} finally {
-  await world.stop();
+}
+
+/** How many Kubernetes events were written, and how many had no room. */
+async function tellEvents(controller: Controller): Promise<void> {
+  const [listening] = controller.logged('http listening');
+  const answer = await fetch(`http://127.0.0.1:${String(listening?.['port'])}/metrics`);
+  const lines = (await answer.text()).split('\n');
+  const told = lines.filter((line) => line.startsWith('node_termination_kubernetes_events_total{'));
+  console.log(told.join('\n'));
 }
 
 /**
@@ -142,7 +208,7 @@ async function quiet(world: World, nodes: readonly string[]): Promise<void> {
   await eventually(() => settledAll(world, nodes), { timeoutMs: 60_000, intervalMs: 200 });
 }
 
-async function stormOf(world: World, nodes: readonly string[], pid: number): Promise<void> {
+async function stormOf(world: World, nodes: readonly string[], pid: number): Promise<Figures> {
   const watching = new AbortController();
   const marks = marksOf(world, watching.signal);
   const before = await cpuSeconds(pid);
@@ -152,6 +218,7 @@ async function stormOf(world: World, nodes: readonly string[], pid: number): Pro
   await eventually(() => nodes.every((node) => marks.has(node)), { timeoutMs: 120_000 });
   const marking = (await cpuSeconds(pid)) - before;
   const latencies = nodes.map((node) => (marks.get(node) ?? Number.NaN) - startedAt);
+  const markedSeconds = Math.max(...latencies) / 1000;
   console.log(
     `storm: ${nodes.length} notices sent in ${((sentAt - startedAt) / 1000).toFixed(2)} s; marked after the first was sent: ${summary(latencies)} ms; ${marking.toFixed(1)} CPU s of the controller`,
   );
@@ -160,13 +227,14 @@ async function stormOf(world: World, nodes: readonly string[], pid: number): Pro
     timeoutMs: 180_000,
     intervalMs: 100,
   });
-  console.log(`all pods ended after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+  const endedSeconds = (performance.now() - startedAt) / 1000;
+  console.log(`all pods ended after ${endedSeconds.toFixed(1)} s`);
   await eventually(() => settledAll(world, nodes), { timeoutMs: 120_000, intervalMs: 500 });
   console.log(`all nodes settled after ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
-  console.log(
-    `controller: ${((await cpuSeconds(pid)) - before).toFixed(1)} CPU s, ${await residentMiB(pid)} MiB`,
-  );
+  const usedSeconds = (await cpuSeconds(pid)) - before;
+  console.log(`controller: ${usedSeconds.toFixed(1)} CPU s, ${await residentMiB(pid)} MiB`);
   console.log('queue', await world.queue.counts());
+  return { markedSeconds, endedSeconds, cpuSeconds: usedSeconds };
 }
 
 async function settledAll(world: World, nodes: readonly string[]): Promise<boolean> {

@@ -31,6 +31,10 @@ const report = [
   'report/outcome.ts',
   'report/object-events.ts',
 ];
+// What its options make together is found out before anything starts.
+const webhookOptions = ['settings', 'message', 'signature']
+  .map((name) => `report/webhook/${name}.ts`)
+  .concat('report/concealed.ts');
 const stagePackages = ['node:crypto', 'node:util'];
 
 /**
@@ -64,12 +68,12 @@ const layers: Readonly<Record<string, Layer>> = {
     packages: ['@kubernetes/client-node', '@kubernetes/client-node/*', 'node:*', 'undici', 'zod'],
   },
   report: {
-    imports: [...core, 'clock'],
+    imports: ['abort', ...core, 'clock'],
     types: stages,
-    packages: ['node:*', 'prom-client', 'undici', 'winston', 'zod'],
+    packages: ['cloudevents', 'liquidjs', 'node:*', 'prom-client', 'undici', 'winston', 'zod'],
   },
   http: { imports: [...core, 'clock'], types: [...report, ...stages], packages: ['node:*', 'zod'] },
-  abort: { imports: [], types: [], packages: [] },
+  abort: { imports: [], types: ['clock'], packages: [] },
   clock: { imports: [], types: [], packages: [] },
   watchdog: { imports: [], types: [], packages: [] },
   'self-watch': {
@@ -77,7 +81,11 @@ const layers: Readonly<Record<string, Layer>> = {
     types: ['clock', 'http/server.ts', ...report],
     packages: [],
   },
-  options: { imports: [...core, 'kubernetes/selector.ts'], types: [], packages: ['node:*', 'zod'] },
+  options: {
+    imports: [...core, 'kubernetes/selector.ts', ...webhookOptions],
+    types: [],
+    packages: ['node:*', 'zod'],
+  },
   controller: { imports: roots, types: [], packages: ['node:*'] },
   doctor: { imports: roots, types: [], packages: ['*'] },
   preview: { imports: roots, types: [], packages: ['*'] },

@@ -17,6 +17,7 @@ import { MESSAGES } from '../src/report/messages.ts';
 import { METRICS, type MetricRow } from '../src/report/metrics.ts';
 import { NODE_EVENTS, POD_EVENTS } from '../src/report/object-events.ts';
 import { outcomeEventSchema } from '../src/report/outcome.ts';
+import { webhookDataSchema } from '../src/report/webhook/message.ts';
 import { chartFiles, withPermissions } from './chart/files.ts';
 import { howItDecidesMarkdown } from './how-it-decides.ts';
 
@@ -30,7 +31,8 @@ export function generatedDocs(): Readonly<Record<string, string>> {
     'docs/log-messages.md': messagesMarkdown(),
     'docs/metrics.md': metricsMarkdown(),
     'docs/kubernetes-events.md': kubernetesEventsMarkdown(),
-    'docs/outcome-event.schema.json': outcomeSchemaJson(),
+    'docs/outcome-event.schema.json': schemaJson(outcomeEventSchema),
+    'docs/webhook-message.schema.json': schemaJson(webhookDataSchema),
     'docs/how-it-decides.md': howItDecidesMarkdown(defaultLeadMs()),
     'docs/aws-reference.md': referenceMarkdown(),
     'deploy/cloudformation.json': plainTemplate(),
@@ -97,8 +99,8 @@ They are the last of all requests: at most ${EVENTS_PER_SECOND} a second after a
 `;
 }
 
-function outcomeSchemaJson(): string {
-  return `${JSON.stringify(z.toJSONSchema(outcomeEventSchema), undefined, 2)}\n`;
+function schemaJson(schema: z.ZodType): string {
+  return `${JSON.stringify(z.toJSONSchema(schema), undefined, 2)}\n`;
 }
 
 function metricsMarkdown(): string {

@@ -1,6 +1,11 @@
+import { z } from 'zod';
 import { parseSelector } from './kubernetes/selector.ts';
 import { parseHookPatterns, type HookPatterns } from './plan/hooks.ts';
 import { ACTIONS, type DrainLimit } from './plan/policy.ts';
+import { concealed, type Concealed } from './report/concealed.ts';
+import { STAGES, type Stage } from './report/webhook/message.ts';
+import { webhookSettings, type WebhookOptions } from './report/webhook/settings.ts';
+import { SECRET_PATTERN } from './report/webhook/signature.ts';
 
 type Parsed<Value> =
   | Readonly<{ value: Value }>
@@ -36,6 +41,8 @@ type Option<Value> = Readonly<{
    * that `parse` refuses. Written so that Go and JavaScript read it alike.
    */
   pattern?: string;
+  /** Shown nowhere, not even where it is wrong. */
+  secret?: true;
   parse(given: string): Parsed<Value>;
   /** What holds where nothing is given. */
   otherwise: Otherwise<Value>;
@@ -47,9 +54,9 @@ type Shape<Value> = Omit<Option<Value>, 'otherwise' | 'description'>;
 function text<Value>(
   takes: string,
   parse: (given: string) => Parsed<Value>,
-  pattern: string,
+  pattern?: string,
 ): Shape<Value> {
-  return { type: 'string', takes, parse, pattern };
+  return { type: 'string', takes, parse, ...(pattern !== undefined && { pattern }) };
 }
 
 function wholeNumber(minimum: number, maximum: number): Shape<number> {
@@ -123,6 +130,14 @@ function requirementPattern(): string {
     LABEL_KEY_PATTERN,
   ].join('|')})`;
 }
+
+/** Without user and password, which belong into a header. */
+const WEBHOOK_URL_PATTERN = String.raw`https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,4})?([/?][!-~]*)?`;
+const HEADER_PATTERN = String.raw`"[-A-Za-z0-9_]{1,100}" *: *"([ !#-\[\]-~]|\\["\\/])*"`;
+const HEADERS_PATTERN = String.raw`^ *\{ *(${HEADER_PATTERN} *(, *${HEADER_PATTERN} *)*)?\} *$`;
+const HEADERS = new RegExp(HEADERS_PATTERN);
+const headersSchema = z.record(z.string(), z.string());
+const WEBHOOK_SECRETS = new RegExp(`^${listPattern(SECRET_PATTERN)}$`);
 
 const TABLE = {
   queueUrl: {
@@ -356,6 +371,53 @@ const TABLE = {
     description:
       'The event bus that is told what became of each interruption, with detail-type Node Interruption Outcome.',
   },
+  webhookUrl: {
+    ...text('an http or https URL', parseWebhookUrl, `^${WEBHOOK_URL_PATTERN}$`),
+    secret: true,
+    otherwise: absent('off'),
+    description:
+      'Where to POST a message when an interruption is recorded on its Node, and when it has come to its end (docs/webhook.md). Proxies by HTTPS_PROXY, HTTP_PROXY and NO_PROXY.',
+  },
+  webhookTemplate: {
+    ...text('a Liquid template', (given) => ({
+      value: concealed(given, `${given.length} characters`),
+    })),
+    secret: true,
+    otherwise: absent('a CloudEvent'),
+    description:
+      'The body of a message, with its fields in {{ }}. They are escaped for JSON, unless WEBHOOK_HEADERS gives a Content-Type that is none.',
+  },
+  webhookTemplateFile: {
+    ...text('the path of a file', (path) => ({ value: path })),
+    otherwise: absent('none'),
+    description: 'A file with that template, in the place of WEBHOOK_TEMPLATE.',
+  },
+  webhookHeaders: {
+    ...text('a JSON object of header names and texts', parseHeaders, HEADERS_PATTERN),
+    secret: true,
+    otherwise: absent('none'),
+    description: 'Further headers of the messages: Authorization, say.',
+  },
+  webhookSecret: {
+    ...text(
+      'whsec_ and 24 bytes or more in base64; several, while one takes the place of another, separated by commas',
+      parseWebhookSecrets,
+      `^${listPattern(SECRET_PATTERN)}$`,
+    ),
+    secret: true,
+    otherwise: absent('not signed'),
+    description: 'Signs the messages by the convention of Standard Webhooks.',
+  },
+  webhookStages: {
+    ...text(
+      `some of ${STAGES.join(', ')}, separated by commas`,
+      parseStages,
+      `^${listPattern(`(${STAGES.join('|')})`)}$`,
+    ),
+    otherwise: { text: STAGES.join(',') },
+    description:
+      'What to tell of. received: an interruption was recorded on its Node. drained: all pods have left. failed: pods were left at the deadline, or when the Node or its machine was gone. cancelled: it was over before the node was empty.',
+  },
   logLevel: {
     ...choice('debug', 'info', 'warn', 'error'),
     otherwise: { text: 'info' },
@@ -409,7 +471,8 @@ export function parseOptions(
     unusable.add(key);
     const name = given.has(key) ? flagOf(key) : variableOf(key);
     const why = parsed.fault === undefined ? '' : `, which ${parsed.fault}`;
-    faults.push(`${name} is ${quote(said)}${why}: it takes ${row.takes}.`);
+    const shown = row.secret === true ? 'given a value that is not shown here' : quote(said);
+    faults.push(`${name} is ${shown}${why}: it takes ${row.takes}.`);
   }
   const { queueUrl } = values;
   for (const [key, { otherwise, takes }] of ROWS) {
@@ -423,7 +486,16 @@ export function parseOptions(
       else faults.push(`${variableOf(key)} is missing, and QUEUE_URL does not tell it: ${hint}.`);
     }
   }
+  if (hasWebhook(values) && ![...unusable].some((key) => key.startsWith('webhook'))) {
+    const webhook = webhookSettings(values, environment);
+    if (webhook !== undefined && 'faults' in webhook) faults.push(...webhook.faults);
+  }
   return faults.length === 0 && isComplete(values) ? { options: values } : { faults };
+}
+
+/** As below; of options that are not given nothing is known where the queue is not. */
+function hasWebhook(values: object): values is WebhookOptions {
+  return 'webhookStages' in values;
 }
 
 /** Each value is of its row's own parse or derivation, so its type is its row's. */
@@ -598,6 +670,36 @@ function parseAccounts(given: string): Parsed<readonly string[] | '*'> {
   const accounts = given.split(',').map((account) => account.trim());
   const wrong = accounts.find((account) => !ACCOUNT.test(account));
   return wrong === undefined ? { value: accounts } : { fault: `has ${quote(wrong)} in it` };
+}
+
+function parseWebhookUrl(given: string): Parsed<Concealed<URL>> {
+  if (!URL.canParse(given)) return { fault: 'is not a URL' };
+  const url = new URL(given);
+  if (!['http:', 'https:'].includes(url.protocol)) return { fault: 'is neither http nor https' };
+  if (url.username !== '' || url.password !== '') {
+    return { fault: 'has a user or a password in it (WEBHOOK_HEADERS takes Authorization)' };
+  }
+  // Who knows the path of a chat's webhook may write there.
+  return { value: concealed(url, `${url.origin}/…`) };
+}
+
+function parseHeaders(given: string): Parsed<Concealed<Readonly<Record<string, string>>>> {
+  if (!HEADERS.test(given)) return { fault: undefined };
+  const headers = headersSchema.parse(JSON.parse(given));
+  return { value: concealed(headers, Object.keys(headers).join(', ')) };
+}
+
+function parseWebhookSecrets(given: string): Parsed<Concealed<readonly string[]>> {
+  if (!WEBHOOK_SECRETS.test(given)) return { fault: undefined };
+  const secrets = given.split(',').map((secret) => secret.trim());
+  return { value: concealed(secrets, `${secrets.length} given`) };
+}
+
+function parseStages(given: string): Parsed<readonly Stage[]> {
+  const names = given.split(',').map((name) => name.trim());
+  const stages = names.flatMap((name) => STAGES.find((stage) => stage === name) ?? []);
+  const wrong = names.find((name) => !STAGES.some((stage) => stage === name));
+  return wrong === undefined ? { value: stages } : { fault: `has ${quote(wrong)} in it` };
 }
 
 function parseDnsName(given: string): Parsed<string> {

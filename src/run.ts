@@ -16,7 +16,7 @@ import type { NodeIndex } from './intake/node-store.ts';
 import { connect, type Connection } from './kubernetes/connection.ts';
 import { createEventSink } from './kubernetes/events.ts';
 import { createLeaseStore } from './kubernetes/leases.ts';
-import { createNodeIndex, createNodeStore } from './kubernetes/nodes.ts';
+import { createNodeIndex, createNodeStore, type KeptFacts } from './kubernetes/nodes.ts';
 import { createPods } from './kubernetes/pods.ts';
 import { createVolumes } from './kubernetes/volumes.ts';
 import { measuredPorts } from './measured.ts';
@@ -26,13 +26,16 @@ import { JOURNAL_STATES } from './plan/journal.ts';
 import { EventRecorder } from './report/event-recorder.ts';
 import { createLog, type Log } from './report/log.ts';
 import { NO_OBJECT_EVENTS, worded } from './report/object-events.ts';
-import { firstOnly, UNTOLD } from './report/outcome.ts';
+import { asEvents, firstOnly } from './report/outcome.ts';
 import { createMetrics, type Readings } from './report/prometheus.ts';
+import { createWebhook, type OpenWebhook } from './report/webhook/deliveries.ts';
+import { webhookSettings, type WebhookSettings } from './report/webhook/settings.ts';
 import { SelfWatch } from './self-watch.ts';
 
 /** Then what is still under way is given up, so that the process ends within 5 s. */
 const STOP_WITHIN_MS = 4000;
 const CLOSE_QUEUE_WITHIN_MS = 500;
+const CLOSE_WEBHOOK_WITHIN_MS = 1500;
 const FLUSH_WITHIN_MS = 400;
 
 /**
@@ -98,10 +101,11 @@ async function start(
   release.defer(() => watchdog.stop());
   const running: Running = {};
   const metrics = createMetrics(readingsOf(running, version));
+  const userAgent = `node-termination-controller/${version}`;
   const connectToApiServer = (): Connection =>
     connect({
       kubeconfigPath: options.kubeconfig,
-      userAgent: `node-termination-controller/${version}`,
+      userAgent,
       clock,
       metrics,
       watchdog,
@@ -120,16 +124,33 @@ async function start(
   release.defer(() => http.close());
   log.info('http listening', { port: http.port });
 
-  const nodes = createNodeIndex({
-    connection,
+  const settings = webhookSettings(options, process.env);
+  if (settings !== undefined && 'faults' in settings) throw new Error(settings.faults.join(' '));
+  const projection = {
     selector: options.nodeSelector,
     reservationLabel: options.capacityReservationLabel,
+    keptFacts: keptFacts(settings),
+  };
+  const nodes = createNodeIndex({
+    connection,
+    ...projection,
     clock,
     watchdog,
     report: log,
   });
   release.defer(() => nodes.close());
   const departed = new DepartedNodes(nodes, clock);
+  const webhook =
+    settings &&
+    createWebhook(settings, {
+      factsOf: (name) => nodes.get(name)?.facts,
+      userAgent,
+      clock,
+      metrics,
+      report: log,
+    });
+  // After the Lease is given up: nobody waits for the receiver.
+  release.defer(() => webhook?.close(CLOSE_WEBHOOK_WITHIN_MS));
   await Promise.race([nodes.start(), aborted(stop)]);
   if (stop.aborted) return 'stopped';
   running.nodes = nodes;
@@ -143,7 +164,7 @@ async function start(
     const { controller, term } = beginTerm(
       options,
       { nodes, departed, clock, metrics, watchdog, report: log },
-      connectToApiServer(),
+      { connection: connectToApiServer(), projection, webhook },
     );
     running.controller = controller;
     log.info('ready');
@@ -186,13 +207,33 @@ async function start(
   return Promise.race([electing, aborted(stop).then(() => 'stopped' as const)]);
 }
 
+/** What is kept of the Nodes. */
+type Projection = Readonly<{
+  selector: string;
+  reservationLabel: string;
+  keptFacts: KeptFacts;
+}>;
+
+function keptFacts(settings: WebhookSettings | undefined): KeptFacts {
+  if (settings === undefined) return 'none';
+  return settings.format.usesLabels ? 'machine and labels' : 'machine';
+}
+
 type Running = { nodes?: NodeIndex; election?: Election; controller?: Controller };
 
 /** All that writes, on connections of its own: they can be cut as a whole, and nothing else with them. */
 function beginTerm(
   options: Options,
   lasting: Pick<Ports, 'nodes' | 'departed' | 'clock' | 'metrics' | 'watchdog' | 'report'>,
-  connection: Connection,
+  {
+    connection,
+    projection,
+    webhook,
+  }: Readonly<{
+    connection: Connection;
+    projection: Projection;
+    webhook: OpenWebhook | undefined;
+  }>,
 ): { controller: Controller; term: Term } {
   const { metrics, watchdog, report } = lasting;
   const queue = createQueue({
@@ -221,13 +262,15 @@ function beginTerm(
     queue,
     store: createNodeStore({
       connection,
-      selector: options.nodeSelector,
-      reservationLabel: options.capacityReservationLabel,
+      ...projection,
     }),
     pods: createPods({ connection, clock, watchdog, report }),
     volumes: createVolumes({ connection, clock }),
     hooks,
-    outcomes: bus === undefined ? UNTOLD : firstOnly((event) => bus.put(event)),
+    outcomes: firstOnly(
+      ...(bus === undefined ? [] : [asEvents((event) => bus.put(event))]),
+      ...(webhook === undefined ? [] : [webhook]),
+    ),
     objectEvents: recorder ? worded((event) => recorder.tell(event)) : NO_OBJECT_EVENTS,
   });
   const controller = startController(

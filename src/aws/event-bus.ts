@@ -1,4 +1,5 @@
 import { EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge';
+import { bounded } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { Metrics } from '../report/metrics.ts';
 import type { OutcomeEvent } from '../report/outcome.ts';
@@ -6,7 +7,7 @@ import type { Report } from '../report/report.ts';
 import type { Watchdog } from '../watchdog.ts';
 import { Batches, type Verdicts } from './batches.ts';
 import { entryFailureOf, failureOf, type Failure } from './errors.ts';
-import { bounded, clientDefaults, measured } from './requests.ts';
+import { clientDefaults, measured } from './requests.ts';
 
 export interface OpenEventBus {
   /** Holds up nobody, and never throws. */

@@ -5,13 +5,13 @@ import {
   RecordLifecycleActionHeartbeatCommand,
   TerminateInstanceInAutoScalingGroupCommand,
 } from '@aws-sdk/client-auto-scaling';
-import { unlessAborted } from '../abort.ts';
+import { bounded, unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { HookAction, HookAnswer, LifecycleHooks } from '../drain/lifecycle-hooks.ts';
 import type { Metrics } from '../report/metrics.ts';
 import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { failureOf } from './errors.ts';
-import { bounded, clientDefaults, measured, Slots } from './requests.ts';
+import { clientDefaults, measured, Slots } from './requests.ts';
 
 export interface OpenLifecycleHooks extends LifecycleHooks {
   /** Cuts what is under way. */

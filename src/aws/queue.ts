@@ -8,14 +8,14 @@ import {
   type Message as RawMessage,
 } from '@aws-sdk/client-sqs';
 import { z } from 'zod';
-import { unlessAborted } from '../abort.ts';
+import { bounded, unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Message, Queue, Receipt } from '../intake/queue.ts';
 import type { Metrics } from '../report/metrics.ts';
 import { UNWATCHED, type Watchdog } from '../watchdog.ts';
 import { Batches, type Verdicts } from './batches.ts';
 import { entryFailureOf, failureOf, type Failure } from './errors.ts';
-import { bounded, clientDefaults, measured } from './requests.ts';
+import { clientDefaults, measured } from './requests.ts';
 
 export interface OpenQueue extends Queue {
   /** Sends what waits to be sent, gives up what has no answer within the limit, and ends polls. */

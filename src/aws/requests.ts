@@ -1,43 +1,8 @@
-import { unlessAborted } from '../abort.ts';
+import { bounded, unlessAborted } from '../abort.ts';
 import type { Clock } from '../clock.ts';
 import type { Metrics } from '../report/metrics.ts';
 import { Turns, type Watchdog, type Stage } from '../watchdog.ts';
 import { failureOf } from './errors.ts';
-
-/** Why a request was given up. */
-class NoAnswerError extends Error {
-  constructor(limitMs: number) {
-    super(`no answer within ${limitMs / 1000} s`);
-    this.name = 'TimeoutError';
-  }
-}
-
-/**
- * What `send` resolves to. When the limit passes or a signal aborts it is told to stop and not waited
- * for: an SDK that looks for credentials listens to no signal.
- */
-export async function bounded<T>(
-  clock: Clock,
-  limitMs: number,
-  signals: readonly AbortSignal[],
-  send: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const stopping = new AbortController();
-  const stop = (reason: unknown): void => stopping.abort(reason);
-  const limit = clock.after(limitMs, () => stop(new NoAnswerError(limitMs)));
-  const listening = signals.map((signal) => {
-    const listener = (): void => stop(signal.reason);
-    signal.addEventListener('abort', listener);
-    if (signal.aborted) listener();
-    return { signal, listener };
-  });
-  try {
-    return await unlessAborted(send(stopping.signal), stopping.signal);
-  } finally {
-    limit.cancel();
-    for (const { signal, listener } of listening) signal.removeEventListener('abort', listener);
-  }
-}
 
 /** Counts and times one request. `operation`: as the API of the service names it. */
 export async function measured<T>(

@@ -98,9 +98,11 @@ class Departed {
   };
   /** The latest: those before had their time to be detached. */
   claims: readonly Claim[] = [];
+  readonly names: string[] = [];
 
   add(pod: PodView, way: Way): void {
     this.ways[way] += 1;
+    if (this.names.length < MAX_PODS_NAMED) this.names.push(nameOf(pod));
     if (pod.claims.length === 0) return;
     this.claims = [...this.claims, ...claimsOf(pod)].slice(-MAX_CLAIMS_KEPT);
   }
@@ -112,7 +114,13 @@ function claimsOf({ namespace, claims }: PodView): readonly Claim[] {
   return claims.map((claim) => ({ namespace, claim }));
 }
 
+function nameOf({ namespace, name }: PodView): string {
+  return `${namespace}/${name}`;
+}
+
 const MAX_CLAIMS_KEPT = 1000;
+/** Of those that left, and of those that stayed: as many as a node has by default (110), and more. */
+const MAX_PODS_NAMED = 250;
 /** Of pods that come to a node that is drained. */
 const MAX_LATE_CONTROLLERS = 1000;
 /** Pods bound just before the taint are found by a list this long after the mark. */
@@ -1189,8 +1197,19 @@ export class NodeDrain {
     };
   }
 
+  private podNames(): InterruptionOutcome['podNames'] {
+    const gone = [...this.tasks.values()].filter(({ state }) => state === 'gone');
+    const named = (tasks: readonly Task[]): string[] =>
+      tasks.slice(0, MAX_PODS_NAMED).map(({ pod }) => nameOf(pod));
+    return {
+      left: [...this.departed.names, ...named(gone)].slice(0, MAX_PODS_NAMED),
+      stayed: named(this.standing()),
+    };
+  }
+
   private tellOutcome(outcome: InterruptionOutcome['outcome'], pods: PodCounts): void {
     const { clock, outcomes } = this.ports;
+    const podNames = this.podNames();
     for (const interruption of this.journal.live) {
       outcomes.tell({
         node: this.nodeName,
@@ -1200,6 +1219,7 @@ export class NodeDrain {
         deadlineAt: this.plan?.deadlineAt,
         endedAt: clock.now(),
         pods,
+        podNames,
       });
     }
   }

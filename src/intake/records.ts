@@ -1,4 +1,5 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
+import { planOf } from '../plan/deadline.ts';
 import { LoadBalancerFloor } from '../plan/floor.ts';
 import { kindOf } from '../plan/interruption.ts';
 import {
@@ -297,6 +298,7 @@ export class Records {
     const changes = entries.map(({ change }) => change);
     const { refused } = book;
     const { signal } = this.stopping;
+    const beganAt = this.clock.now();
     for (let attempt = 0; ; attempt += 1) {
       step.move();
       const node = this.nodes.get(nodeName);
@@ -310,6 +312,7 @@ export class Records {
         this.tellFindings(node, write.found);
         book.refused = [];
         this.remember(nodeName, book, node.journal, write.journal);
+        this.tellReceived(nodeName, write.journal, beganAt);
         return outcomesOf(write, refused.length, node);
       }
       const answer = await this.send(node, write.patch, changes.every(isBookkeeping));
@@ -323,6 +326,7 @@ export class Records {
           book.refused = [];
           // Before the index tells its listeners, so that our own write is not news to us.
           this.remember(nodeName, book, answer.node.journal, write.journal);
+          this.tellReceived(nodeName, write.journal, beganAt);
           this.nodes.learn(answer.node);
           // Deleted while the answer was on its way: nobody would tell us again.
           if (this.nodes.get(nodeName)?.uid !== answer.node.uid) {
@@ -464,6 +468,7 @@ export class Records {
       if (folded.verdict === 'recorded' && !isFull) book.refused = [...book.refused, change];
     }
     this.remember(node.name, book, book.text, journal);
+    this.tellReceived(node.name, journal, now);
     return { outcome: 'refused', message, journal };
   }
 
@@ -521,6 +526,20 @@ export class Records {
     });
   }
 
+  /** Of a write, what it was the first to record; who takes a journal up has nothing to tell. */
+  private tellReceived(nodeName: string, journal: Journal | undefined, beganAt: number): void {
+    if (journal === undefined) return;
+    for (const interruption of journal.live) {
+      if (interruption.recordedAt < beganAt) continue;
+      this.outcomes.received({
+        node: nodeName,
+        instanceId: journal.machine.instanceId,
+        interruption,
+        deadlineAt: planOf(journal, this.policy, undefined)?.deadlineAt,
+      });
+    }
+  }
+
   private tellEnds(
     nodeName: string,
     before: Journal | undefined,
@@ -544,6 +563,7 @@ export class Records {
         deadlineAt: undefined,
         endedAt: this.clock.now(),
         pods: undefined,
+        podNames: { left: [], stayed: [] },
       });
     }
     if (after.state === 'undone' && before.live.length > 0) {

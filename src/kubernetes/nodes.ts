@@ -3,6 +3,7 @@ import type { NodeIndex, NodeStore, WriteAnswer } from '../intake/node-store.ts'
 import {
   withBootSeen,
   HOLD_KEY,
+  INSTANCE_TYPE_KEY,
   INTERRUPTION_KEY,
   JOURNAL_KEY,
   LOAD_BALANCER_KEY,
@@ -38,6 +39,9 @@ type RawNode = {
 
 const NO_TAINTS: readonly Taint[] = [];
 
+/** Which facts of a Node are kept beside the fields that are used. */
+export type KeptFacts = 'none' | 'machine' | 'machine and labels';
+
 /**
  * The node's fields that are used; undefined for anything that is not a Node as the API server gives
  * it. `reservationLabel` is what CAPACITY_RESERVATION_LABEL names.
@@ -46,6 +50,7 @@ export function projectNode(
   raw: RawNode,
   selector: Selector,
   reservationLabel: string,
+  kept: KeptFacts = 'none',
 ): NodeView | undefined {
   const { metadata, spec, status } = raw;
   if (
@@ -82,7 +87,23 @@ export function projectNode(
     journal: beginningOf(annotations[JOURNAL_KEY]),
     held: annotations[HOLD_KEY] !== undefined,
     deleting: metadata.deletionTimestamp !== undefined,
+    ...(kept !== 'none' && {
+      facts: {
+        providerId: spec?.providerID,
+        instanceType: labels[INSTANCE_TYPE_KEY],
+        zone: labels[ZONE_KEY],
+        labels: kept === 'machine and labels' ? firstOf(labels) : NO_LABELS,
+      },
+    }),
   };
+}
+
+const NO_LABELS: Readonly<Record<string, string>> = {};
+/** Anybody may have written any number of them, and the index holds all Nodes'. */
+const MOST_LABELS_KEPT = 200;
+
+function firstOf(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(labels).slice(0, MOST_LABELS_KEPT));
 }
 
 /** A copy, for a part of a text keeps the whole of it. */
@@ -134,6 +155,8 @@ type NodeIndexOptions = Readonly<{
   selector: string;
   /** CAPACITY_RESERVATION_LABEL */
   reservationLabel: string;
+  /** None unless given. */
+  keptFacts?: KeptFacts;
   clock: Clock;
   watchdog?: Watchdog;
   report: Report;
@@ -156,7 +179,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
   private readonly filled = Promise.withResolvers<void>();
   private running: Promise<void> | undefined;
 
-  constructor({ selector: text, reservationLabel, ...options }: NodeIndexOptions) {
+  constructor({ selector: text, reservationLabel, keptFacts, ...options }: NodeIndexOptions) {
     this.clock = options.clock;
     this.report = options.report;
     const selector = parseSelector(text);
@@ -164,7 +187,7 @@ class WatchedNodeIndex implements StartedNodeIndex {
       {
         what: 'nodes',
         path: '/api/v1/nodes',
-        project: (raw: ApiObject) => projectNode(raw, selector, reservationLabel),
+        project: (raw: ApiObject) => projectNode(raw, selector, reservationLabel, keptFacts),
       },
       {
         onList: (listed) => this.takeList(listed),
@@ -288,18 +311,22 @@ class WatchedNodeIndex implements StartedNodeIndex {
 
 const PING_TIMEOUT_MS = 5000;
 
-type NodeStoreOptions = Pick<NodeIndexOptions, 'connection' | 'selector' | 'reservationLabel'>;
+type NodeStoreOptions = Pick<
+  NodeIndexOptions,
+  'connection' | 'selector' | 'reservationLabel' | 'keptFacts'
+>;
 
 export function createNodeStore({
   connection,
   selector: text,
   reservationLabel,
+  keptFacts,
 }: NodeStoreOptions): NodeStore {
   const selector = parseSelector(text);
 
   function viewOf(answer: Answer): NodeView | undefined {
     const raw = answer.kind === 'success' ? bodyAs<RawNode>(answer.body) : undefined;
-    return raw && readOr(raw, (node) => projectNode(node, selector, reservationLabel));
+    return raw && readOr(raw, (node) => projectNode(node, selector, reservationLabel, keptFacts));
   }
 
   return {

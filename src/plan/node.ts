@@ -41,6 +41,17 @@ export type NodeView = Readonly<{
   /** Whether annotation `node-termination-controller/hold` stands on it. */
   held: boolean;
   deleting: boolean;
+  /** Of no consequence to what is done; present where somebody is to be told of it. */
+  facts?: NodeFacts;
+}>;
+
+/** What people know a machine by. */
+export type NodeFacts = Readonly<{
+  providerId: string | undefined;
+  instanceType: string | undefined;
+  zone: string | undefined;
+  /** Empty unless they are asked for. */
+  labels: Readonly<Record<string, string>>;
 }>;
 
 /** The Node as it is now, with what it does not say itself. `changedAt`: it has just become so. */
@@ -76,6 +87,7 @@ export const LOAD_BALANCER_KEY = 'node.kubernetes.io/exclude-from-external-load-
 /** https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown */
 export const OUT_OF_SERVICE_KEY = 'node.kubernetes.io/out-of-service';
 export const ZONE_KEY = 'topology.kubernetes.io/zone';
+export const INSTANCE_TYPE_KEY = 'node.kubernetes.io/instance-type';
 /** Labels that tell who else manages a node. */
 export const MANAGER_KEYS = {
   karpenter: 'karpenter.sh/nodepool',

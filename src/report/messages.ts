@@ -466,9 +466,23 @@ export const MESSAGES = {
       'The API server does not take this one, for the reason given: its namespace goes, say.',
   },
   'would write a Kubernetes event': { level: 'debug', meaning: 'Dry run: no event is written.' },
+  'webhook message not sent': {
+    level: 'warn',
+    meaning:
+      'The receiver of WEBHOOK_URL did not take this message, for the reason given, and it is not tried again; nothing else waits for that.',
+  },
+  'webhook message failed': {
+    level: 'debug',
+    meaning: 'An attempt that failed for a passing reason; it is tried again.',
+  },
+  'webhook message sent': { level: 'debug', meaning: 'The receiver of WEBHOOK_URL took it.' },
+  'webhook answer cut short': {
+    level: 'debug',
+    meaning: 'The rest of an answer, which says nothing to us, did not come or was too long.',
+  },
   'would send an outcome': {
     level: 'info',
-    meaning: 'Dry run: nothing is put on the event bus.',
+    meaning: 'Dry run: nothing is put on the event bus, and the webhook is not called.',
   },
 
   // The API server

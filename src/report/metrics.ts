@@ -89,6 +89,11 @@ export const METRICS = {
     labels: ['outcome', 'result'],
     help: 'Outcomes for the event bus, sent or dropped (EVENT_BUS_NAME).',
   },
+  webhook_messages_total: {
+    type: 'counter',
+    labels: ['stage', 'result'],
+    help: 'Messages for the receiver of WEBHOOK_URL, sent or dropped.',
+  },
 
   kubernetes_events_total: {
     type: 'counter',

@@ -2,17 +2,24 @@ import { z } from 'zod';
 import type { Interruption } from '../plan/interruption.ts';
 import { INTERRUPTION_KINDS } from '../plan/rows.ts';
 
-/** What became of one interruption, for whoever is told of it outside of this process. */
-export type InterruptionOutcome = Readonly<{
+/** That one interruption was recorded on its Node, for whoever is told of it outside of this process. */
+export type InterruptionReceived = Readonly<{
   node: string;
   instanceId: string;
   interruption: Interruption;
-  outcome: (typeof OUTCOMES)[number];
-  /** Of the plan that ruled in the end; undefined: there was none. */
+  /** Of the plan that rules; undefined: there is none. */
   deadlineAt: number | undefined;
-  endedAt: number;
-  pods: PodCounts | undefined;
 }>;
+
+/** What became of it. */
+export type InterruptionOutcome = InterruptionReceived &
+  Readonly<{
+    outcome: (typeof OUTCOMES)[number];
+    endedAt: number;
+    pods: PodCounts | undefined;
+    /** As `namespace/name`, so many of each that a message has room for them. */
+    podNames: Readonly<{ left: readonly string[]; stayed: readonly string[] }>;
+  }>;
 
 /** How the node's pods left, and how many had not. */
 export type PodCounts = Readonly<{
@@ -22,15 +29,23 @@ export type PodCounts = Readonly<{
   stayed: number;
 }>;
 
-/** Takes outcomes; holds up nobody, and never throws. */
+/** Whoever is told of interruptions outside of this process; holds up nobody, and never throws. */
 export interface Outcomes {
+  received(news: InterruptionReceived): void;
   tell(outcome: InterruptionOutcome): void;
 }
 
-const OUTCOMES = ['drained', 'forced', 'late', 'cancelled', 'not-possible'] as const;
+export const OUTCOMES = ['drained', 'forced', 'late', 'cancelled', 'not-possible'] as const;
 
 const timeSchema = z.iso.datetime();
 const countSchema = z.int().nonnegative();
+
+export const podCountsSchema = z.object({
+  evicted: countSchema,
+  deletedPastBudget: countSchema,
+  leftByThemselves: countSchema,
+  stayed: countSchema,
+});
 
 /** The detail of the event; docs/outcome-event.schema.json is generated from here. */
 export const outcomeEventSchema = z
@@ -55,13 +70,7 @@ export const outcomeEventSchema = z
       .number()
       .optional()
       .describe('From the end to the deadline; negative if it came too late.'),
-    pods: z
-      .object({
-        evicted: countSchema,
-        deletedPastBudget: countSchema,
-        leftByThemselves: countSchema,
-        stayed: countSchema,
-      })
+    pods: podCountsSchema
       .optional()
       .describe('Of the whole node, by how they left; absent where it was not drained.'),
   })
@@ -90,23 +99,30 @@ export function outcomeEvent(told: InterruptionOutcome): OutcomeEvent {
   };
 }
 
-const MOST_REMEMBERED = 20_000;
+const MOST_REMEMBERED = 40_000;
 
-/** Each interruption's first outcome: that of a node which drains on for another reason is told once. */
-export function firstOnly(send: (event: OutcomeEvent) => void): Outcomes {
+/** Each interruption's receipt and its first outcome: that of a node which drains on for another reason is told once. */
+export function firstOnly(...all: readonly Outcomes[]): Outcomes {
   const told = new Set<string>();
+  const isFirst = (what: string, { node, interruption }: InterruptionReceived): boolean => {
+    const key = JSON.stringify([what, node, interruption.id, interruption.recordedAt]);
+    if (told.has(key)) return false;
+    told.add(key);
+    const [oldest] = told;
+    if (told.size > MOST_REMEMBERED && oldest !== undefined) told.delete(oldest);
+    return true;
+  };
   return {
+    received(news) {
+      if (isFirst('received', news)) for (const one of all) one.received(news);
+    },
     tell(outcome) {
-      const { node, interruption } = outcome;
-      const key = JSON.stringify([node, interruption.id, interruption.recordedAt]);
-      if (told.has(key)) return;
-      told.add(key);
-      const [oldest] = told;
-      if (told.size > MOST_REMEMBERED && oldest !== undefined) told.delete(oldest);
-      send(outcomeEvent(outcome));
+      if (isFirst('outcome', outcome)) for (const one of all) one.tell(outcome);
     },
   };
 }
 
-/** Where nobody is to be told. */
-export const UNTOLD: Outcomes = { tell: () => undefined };
+/** For a bus that is told of the ends alone. */
+export function asEvents(put: (event: OutcomeEvent) => void): Outcomes {
+  return { received: () => undefined, tell: (outcome) => put(outcomeEvent(outcome)) };
+}

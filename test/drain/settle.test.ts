@@ -3,7 +3,6 @@ import { Drains } from '../../src/drain/drains.ts';
 import type { Journal } from '../../src/plan/journal.ts';
 import { fold, type Change } from '../../src/plan/merge.ts';
 import { NO_OBJECT_EVENTS } from '../../src/report/object-events.ts';
-import { UNTOLD } from '../../src/report/outcome.ts';
 import { UNWATCHED } from '../../src/watchdog.ts';
 import {
   at,
@@ -16,6 +15,7 @@ import {
   spot,
 } from '../plan/samples.ts';
 import { FakeMetrics } from '../stand-ins/ports/metrics.ts';
+import { UNTOLD } from '../stand-ins/ports/outcomes.ts';
 import { VirtualClock } from '../stand-ins/virtual-clock.ts';
 
 const nothing = (): undefined => undefined;

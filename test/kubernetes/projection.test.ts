@@ -69,6 +69,29 @@ describe('a node', () => {
     });
   });
 
+  test('has facts for people only where they are asked for, and its labels only then', () => {
+    const labels = {
+      'topology.kubernetes.io/zone': 'eu-central-1a',
+      'node.kubernetes.io/instance-type': 'm7g.large',
+    };
+    const raw = { metadata: { ...identity, labels }, spec: { providerID: 'aws:///z/i-0' } };
+    const facts = { providerId: 'aws:///z/i-0', instanceType: 'm7g.large', zone: 'eu-central-1a' };
+    expect(projectNode(raw, all, 'reservation')).not.toHaveProperty('facts');
+    expect(projectNode(raw, all, 'reservation', 'machine')).toMatchObject({
+      facts: { ...facts, labels: {} },
+    });
+    expect(projectNode(raw, all, 'reservation', 'machine and labels')).toMatchObject({
+      facts: { ...facts, labels },
+    });
+  });
+
+  test('has 200 of its labels at most', () => {
+    const labels = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`label-${i}`, 'x']));
+    const raw = { metadata: { ...identity, labels } };
+    const node = projectNode(raw, all, 'reservation', 'machine and labels');
+    expect(Object.keys(node?.facts?.labels ?? {})).toHaveLength(200);
+  });
+
   test('keeps no more of a journal than could be read', () => {
     const annotations = { 'node-termination-controller/journal': 'x'.repeat(250_000) };
     const node = projectNode({ metadata: { ...identity, annotations } }, all, 'reservation');

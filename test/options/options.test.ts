@@ -3,6 +3,8 @@ import { describeOptions, parseOptions, regionOfQueue, type Options } from '../.
 
 const QUEUE_URL = 'https://sqs.eu-central-1.amazonaws.com/123456789012/interruptions';
 
+const SIGNING_SECRET = `whsec_${Buffer.from('0123456789abcdef0123456789abcdef').toString('base64')}`;
+
 function options(flags: readonly string[], environment: Record<string, string> = { QUEUE_URL }) {
   const parsed = parseOptions(flags, environment);
   if ('faults' in parsed) throw new Error(parsed.faults.join('\n'));
@@ -52,6 +54,12 @@ describe('the options', () => {
       podName: undefined,
       kubernetesEvents: true,
       eventBusName: undefined,
+      webhookUrl: undefined,
+      webhookTemplate: undefined,
+      webhookTemplateFile: undefined,
+      webhookHeaders: undefined,
+      webhookSecret: undefined,
+      webhookStages: ['received', 'drained', 'failed', 'cancelled'],
       logLevel: 'info',
       logFormat: 'json',
     });
@@ -287,6 +295,26 @@ describe('the patterns for whoever checks beforehand', () => {
       'http://:80/q',
       'q',
     ],
+    ['received', 'drained, failed', 'received,', 'Received', 'drained failed'],
+    [SIGNING_SECRET, `${SIGNING_SECRET},${SIGNING_SECRET}`, 'whsec_c2hvcnQ=', `${SIGNING_SECRET}=`],
+    [
+      '{}',
+      '{"X-Routing-Key": "a b"}',
+      '{"a":"b","c":"\\"d\\""}',
+      '{"a":"b",}',
+      '{"a":1}',
+      '{"a b":"c"}',
+      '{"a":"ä"}',
+      '[]',
+    ],
+    [
+      'https://example.com',
+      'https://example.com/a/b?c=d',
+      'http://[::1]:4566/x',
+      'https://u:p@example.com/',
+      'https://example.com/a b',
+      'https://example.com:99999/',
+    ],
   ].flat();
 
   test.each(patterns)('of $variable match nothing that is refused', ({ variable, pattern }) => {
@@ -299,6 +327,7 @@ describe('the patterns for whoever checks beforehand', () => {
           [variable]: text,
           AWS_REGION: 'eu-west-1',
           EVENT_ACCOUNTS: '*',
+          ...(variable !== 'WEBHOOK_URL' && { WEBHOOK_URL: 'https://example.com/' }),
           ...(variable === 'AWS_REGION' && { AWS_REGION: text }),
           ...(variable === 'EVENT_ACCOUNTS' && { EVENT_ACCOUNTS: text }),
         }),
@@ -312,6 +341,10 @@ describe('the patterns for whoever checks beforehand', () => {
     ['HOOKS', 'workers-*/drain, */terminate'],
     ['EVENT_ACCOUNTS', '123456789012, 210987654321'],
     ['VOLUNTARY_DRAIN_LIMIT', '33%'],
+    ['WEBHOOK_URL', 'https://hooks.example.com/services/T000/B000/XXXX?a=b'],
+    ['WEBHOOK_HEADERS', '{"Authorization": "Bearer abc", "X-Routing-Key":"0123"}'],
+    ['WEBHOOK_SECRET', SIGNING_SECRET],
+    ['WEBHOOK_STAGES', 'drained, failed'],
     ['CAPACITY_RESERVATION_LABEL', 'karpenter.k8s.aws/capacity-reservation-id'],
     ['QUEUE_URL', 'https://sqs.us-gov-west-1.amazonaws.com/123456789012/A_queue-1'],
   ])('of %s match %s', (variable, text) => {
@@ -336,5 +369,99 @@ describe('the patterns for whoever checks beforehand', () => {
       queueUrlPattern === undefined || new RegExp(queueUrlPattern).test(url) ? [] : [variable],
     );
     expect(untold).toEqual(missing);
+  });
+});
+
+describe('the options of the webhook', () => {
+  const url = 'https://hooks.example.com/services/T0SECRET/B0SECRET?token=secret';
+  const all = {
+    QUEUE_URL,
+    WEBHOOK_URL: url,
+    WEBHOOK_TEMPLATE: '{"text":"{{ description }}","key":"secret"}',
+    WEBHOOK_HEADERS: '{"Authorization":"Bearer secret","X-Team":"\\"a\\""}',
+    WEBHOOK_SECRET: `${SIGNING_SECRET}, ${SIGNING_SECRET}`,
+    WEBHOOK_STAGES: 'failed,received',
+  };
+
+  test('are read', () => {
+    const given = options([], all);
+    expect(given.webhookUrl?.reveal().href).toBe(url);
+    expect(given.webhookTemplate?.reveal()).toBe(all.WEBHOOK_TEMPLATE);
+    expect(given.webhookHeaders?.reveal()).toEqual({
+      Authorization: 'Bearer secret',
+      'X-Team': '"a"',
+    });
+    expect(given.webhookSecret?.reveal()).toEqual([SIGNING_SECRET, SIGNING_SECRET]);
+    expect(given.webhookStages).toEqual(['failed', 'received']);
+  });
+
+  test('tell no secret to whoever makes them into text', () => {
+    const text = JSON.stringify(options([], all));
+    expect(text).not.toMatch(/secret(?!")|whsec/i);
+    expect(JSON.parse(text)).toMatchObject({
+      webhookUrl: 'https://hooks.example.com/…',
+      webhookTemplate: '43 characters',
+      webhookHeaders: 'Authorization, X-Team',
+      webhookSecret: '2 given',
+    });
+  });
+
+  test.each([
+    ['WEBHOOK_URL', 'ftp://secret.example.com/', 'which is neither http nor https: it takes'],
+    ['WEBHOOK_URL', 'https://secret:secret@example.com/', 'which has a user or a password in it'],
+    ['WEBHOOK_SECRET', 'secret', 'it takes whsec_ and 24 bytes or more in base64'],
+    ['WEBHOOK_HEADERS', '{"Authorization":"secret}', 'it takes a JSON object of header names'],
+  ])('%s=%s is refused without being shown', (name, value, says) => {
+    const told = faults([], { ...all, [name]: value });
+    expect(told).toHaveLength(1);
+    expect(told[0]).toContain(`${name} is given a value that is not shown here`);
+    expect(told[0]).toContain(says);
+    expect(told[0]).not.toContain('secret');
+  });
+
+  test.each<[Record<string, string>, string]>([
+    [
+      { WEBHOOK_STAGES: 'received,done' },
+      'WEBHOOK_STAGES is "received,done", which has "done" in it: it takes some of received, drained, failed, cancelled, separated by commas.',
+    ],
+    [
+      { WEBHOOK_TEMPLATE: '{"a":"{{ nodeName }}"}' },
+      'WEBHOOK_TEMPLATE uses nodeName, which is no field of a message.',
+    ],
+    [
+      { WEBHOOK_TEMPLATE_FILE: '/no/such/file' },
+      'WEBHOOK_TEMPLATE and WEBHOOK_TEMPLATE_FILE are both given: one is enough.',
+    ],
+    [
+      { WEBHOOK_TEMPLATE: '', WEBHOOK_TEMPLATE_FILE: '/no/such/file' },
+      "WEBHOOK_TEMPLATE_FILE cannot be read: ENOENT: no such file or directory, open '/no/such/file'.",
+    ],
+    [
+      { WEBHOOK_HEADERS: '{"webhook-id":"1"}' },
+      'WEBHOOK_HEADERS has webhook-id in it, which is not for it to set.',
+    ],
+    [
+      { WEBHOOK_TEMPLATE: '', WEBHOOK_HEADERS: '{"Content-Type":"text/plain"}' },
+      'WEBHOOK_HEADERS has content-type in it, but without WEBHOOK_TEMPLATE a message is a CloudEvent, which says itself what it is.',
+    ],
+    [{ WEBHOOK_TEMPLATE: ' '.repeat(65_537) }, 'WEBHOOK_TEMPLATE is longer than 65536 characters.'],
+    [{ HTTPS_PROXY: 'proxy' }, 'HTTPS_PROXY is no URL, and the webhook would go by that proxy.'],
+  ])('%j is refused: %s', (given, fault) => {
+    expect(faults([], { ...all, ...given })).toEqual([fault]);
+  });
+
+  test('but for the stages ask for a URL', () => {
+    expect(faults([], { ...all, WEBHOOK_URL: '' })).toEqual([
+      'WEBHOOK_TEMPLATE is given, but WEBHOOK_URL is not.',
+      'WEBHOOK_HEADERS is given, but WEBHOOK_URL is not.',
+      'WEBHOOK_SECRET is given, but WEBHOOK_URL is not.',
+    ]);
+    expect(faults([], { QUEUE_URL, WEBHOOK_STAGES: 'failed' })).toEqual([]);
+  });
+
+  test('are checked together with all others, in one report', () => {
+    const told = faults([], { ...all, QUEUE_URL: '', LOG_LEVEL: 'loud', WEBHOOK_TEMPLATE: '{' });
+    expect(told).toHaveLength(3);
+    expect(told.join('\n')).toMatch(/LOG_LEVEL[^]*QUEUE_URL[^]*WEBHOOK_TEMPLATE makes no JSON/);
   });
 });

@@ -1,10 +1,16 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startController } from '../../src/controller.ts';
-import { firstOnly, outcomeEventSchema, type OutcomeEvent } from '../../src/report/outcome.ts';
+import {
+  asEvents,
+  firstOnly,
+  outcomeEventSchema,
+  type OutcomeEvent,
+} from '../../src/report/outcome.ts';
 import * as messages from '../harness/messages.ts';
 import { policy } from '../plan/samples.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
+import { FakeOutcomes } from '../stand-ins/ports/outcomes.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 /** The whole flow over one node with two pods, one of them behind a budget. */
@@ -16,13 +22,17 @@ function start() {
   cluster.addPod('node-1', 'db-0', { owner: { kind: 'StatefulSet', name: 'db', uid: 'db' } });
   const ports = outside.connect();
   const events: OutcomeEvent[] = [];
-  const outcomes = firstOnly((event) => events.push(outcomeEventSchema.parse(event)));
+  const receipts = new FakeOutcomes();
+  const outcomes = firstOnly(
+    asEvents((event) => events.push(outcomeEventSchema.parse(event))),
+    receipts,
+  );
   const controller = startController({ ...ports, outcomes }, flowPolicy({ waitForVolumes: false }));
   onTestFinished(async () => {
     await ports.clock.resolved(controller.stop(), 10_000);
     expect(ports.report.faults()).toEqual([]);
   });
-  return { ...ports, cluster, sqs, autoScaling, events };
+  return { ...ports, cluster, sqs, autoScaling, events, receipts };
 }
 
 const instanceId = instanceIdOf(1);
@@ -129,5 +139,64 @@ describe('the outcome of an interruption', () => {
     await clock.advance(60_000);
     expect(ports.report.told('not drained by policy')).toHaveLength(1);
     expect(outcomes.told).toEqual([]);
+  });
+});
+
+describe('the receipt of an interruption', () => {
+  test('is told once, with the deadline, before the node is empty', async () => {
+    const { cluster, sqs, clock, events, receipts } = start();
+    cluster.changeNode('node-1', { held: true });
+    const time = Math.floor(clock.now() / 1000) * 1000;
+    sqs.send(messages.spotNotice({ instanceId, time }));
+    sqs.send(messages.spotNotice({ instanceId, time }));
+    await clock.advance(5000);
+    expect(receipts.receipts).toMatchObject([
+      { node: 'node-1', instanceId, interruption: { kind }, deadlineAt: time + 120_000 },
+    ]);
+    expect(events).toEqual([]);
+  });
+
+  test('is told of each of several, and of nothing that only ends something', async () => {
+    const { cluster, sqs, clock, receipts } = start();
+    cluster.changeNode('node-1', { held: true });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    sqs.send(messages.rebalance({ instanceId, time: clock.now() }));
+    await clock.advance(5000);
+    sqs.send(messages.stateChange({ instanceId, state: 'terminated', time: clock.now() }));
+    await clock.advance(5000);
+    expect(receipts.receipts.map(({ interruption }) => interruption.kind).toSorted()).toEqual([
+      'rebalance',
+      kind,
+    ]);
+  });
+
+  test('is told even if the Node cannot bear the record', async () => {
+    const { store, sqs, clock, receipts, report } = start();
+    store.writes.answerBy(() => ({ outcome: 'refused', status: 413, message: 'too large' }));
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(5000);
+    expect(receipts.receipts).toHaveLength(1);
+    expect(report.told('recording refused')).not.toEqual([]);
+  });
+
+  test('is not told again by the process that takes over', async () => {
+    const outside = new Outside();
+    const { cluster, sqs } = outside;
+    cluster.addNode('node-1');
+    cluster.addPod('node-1', 'web-1');
+    cluster.changeNode('node-1', { held: true });
+    const first = outside.connect();
+    const before = startController(first, flowPolicy({}));
+    sqs.send(messages.spotNotice({ instanceId, time: first.clock.now() }));
+    await first.clock.advance(5000);
+    await first.clock.resolved(before.stop(), 10_000);
+
+    const second = outside.connect();
+    const after = startController(second, flowPolicy({}));
+    onTestFinished(() => second.clock.resolved(after.stop(), 10_000));
+    await second.clock.advance(5000);
+    expect(first.outcomes.receipts).toHaveLength(1);
+    expect(second.report.told('resumed')).toHaveLength(1);
+    expect(second.outcomes.receipts).toEqual([]);
   });
 });

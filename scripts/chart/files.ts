@@ -128,14 +128,17 @@ function objectSchema(tree: Tree) {
 }
 
 function optionRows() {
-  return chartOptions().map(({ key, variable, required, takes, pattern, queueUrlPattern }) => ({
-    key,
-    variable,
-    takes,
-    required,
-    pattern: pattern ?? '',
-    queueUrlPattern: queueUrlPattern ?? '',
-  }));
+  return chartOptions().map(
+    ({ key, variable, required, takes, pattern, queueUrlPattern, secret }) => ({
+      key,
+      variable,
+      takes,
+      required,
+      secret: secret === true,
+      pattern: pattern ?? '',
+      queueUrlPattern: queueUrlPattern ?? '',
+    }),
+  );
 }
 
 function readme(): string {

@@ -27,6 +27,11 @@ function textLike(pattern: string): Schema {
 }
 
 const NAME = textLike('[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?');
+const DNS_NAME = textLike('[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?');
+/** Of a Secret or ConfigMap. */
+const KEY = textLike('[-._A-Za-z0-9]{1,253}');
+/** Below files/webhook. */
+const WEBHOOK_TEMPLATES = ['slack', 'teams', 'pagerduty'];
 /** As Prometheus writes them. */
 const DURATION = textLike(
   '([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?',
@@ -97,7 +102,7 @@ const SURROUNDINGS: readonly ChartValue[] = [
   {
     path: 'serviceAccount.name',
     default: '',
-    schema: textLike('[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?'),
+    schema: DNS_NAME,
     description:
       'Its name; empty: that of the release, or `default` where none is made. EKS Pod Identity knows it by namespace and name.',
   },
@@ -291,7 +296,7 @@ const SURROUNDINGS: readonly ChartValue[] = [
     default: [],
     schema: OBJECTS,
     description:
-      "Rules of a NetworkPolicy's `egress`; empty: everything. It needs DNS, the API server, SQS, Auto Scaling and where its credentials come from.",
+      "Rules of a NetworkPolicy's `egress`; empty: everything. It needs DNS, the API server, SQS, Auto Scaling, where its credentials come from, and the receiver of the webhook.",
   },
   {
     path: 'serviceMonitor.create',
@@ -384,6 +389,50 @@ const SURROUNDINGS: readonly ChartValue[] = [
     default: { grafana_dashboard: '1' },
     schema: TEXTS,
     description: "Its labels, by which Grafana's sidecar finds it.",
+  },
+  {
+    path: 'webhook.existingSecret',
+    default: '',
+    schema: DNS_NAME,
+    description:
+      'A Secret that holds the URL of the webhook, in the place of `controller.webhookUrl`, and more where the next values name it: [docs/webhook.md](../../docs/webhook.md).',
+  },
+  {
+    path: 'webhook.urlKey',
+    default: 'url',
+    schema: { ...KEY, minLength: 1 },
+    description: 'The key of that Secret under which the URL lies.',
+  },
+  {
+    path: 'webhook.headersKey',
+    default: '',
+    schema: KEY,
+    description: 'That of `controller.webhookHeaders`; empty: not in the Secret.',
+  },
+  {
+    path: 'webhook.signingKey',
+    default: '',
+    schema: KEY,
+    description: 'That of `controller.webhookSecret`; empty: not in the Secret.',
+  },
+  {
+    path: 'webhook.template',
+    default: '',
+    schema: { enum: ['', ...WEBHOOK_TEMPLATES] },
+    description:
+      "A ready-made template of the chart's own, in the place of `controller.webhookTemplate`.",
+  },
+  {
+    path: 'webhook.templateConfigMap',
+    default: '',
+    schema: DNS_NAME,
+    description: 'A ConfigMap that holds a template of yours, in its place.',
+  },
+  {
+    path: 'webhook.templateKey',
+    default: 'template',
+    schema: { ...KEY, minLength: 1 },
+    description: 'The key of that ConfigMap under which it lies.',
   },
   {
     path: 'extraEnv',

@@ -117,6 +117,44 @@ export const BAD_VALUES: readonly BadValue[] = [
     'got 3,601, want 3,600',
   ),
   option('eventBusName', 'EVENT_BUS_NAME', 'a bus'),
+  option(
+    'webhookUrl',
+    'WEBHOOK_URL',
+    'hooks.example.com/SECRET',
+    'controller.webhookUrl is given a value that is not shown here: it takes an http or https URL',
+  ),
+  option(
+    'webhookStages',
+    'WEBHOOK_STAGES',
+    'received,done',
+    'controller.webhookStages is "received,done": it takes some of',
+  ),
+  {
+    set: [QUEUE, 'webhook.template=slack'],
+    says: [
+      'webhook.template is given, but neither controller.webhookUrl nor webhook.existingSecret is',
+    ],
+  },
+  {
+    set: [QUEUE, 'webhook.existingSecret=chat', 'controller.webhookUrl=https://example.com'],
+    says: ['controller.webhookUrl and webhook.existingSecret are both given'],
+  },
+  {
+    set: [
+      QUEUE,
+      'webhook.existingSecret=chat',
+      'webhook.template=teams',
+      'webhook.templateConfigMap=x',
+    ],
+    says: ['webhook.template and webhook.templateConfigMap are given: one template is enough'],
+  },
+  { set: [QUEUE, 'webhook.template=irc'], says: ['/webhook/template', "'slack', 'teams'"] },
+  {
+    set: [QUEUE, 'webhook.signingKey=key'],
+    says: [
+      'controller.webhookSecret is given, but neither controller.webhookUrl nor webhook.existingSecret is',
+    ],
+  },
   option('leaseName', 'LEASE_NAME', 'Upper_Case'),
   option('httpPort', 'HTTP_PORT', '65536', '/controller/httpPort', 'got 65,536, want 65,535'),
   option(

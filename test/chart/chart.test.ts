@@ -186,6 +186,31 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     }
   });
 
+  it('takes what is secret of the webhook from its Secret, and the template from where it is said to be', async () => {
+    const webhook = { existingSecret: 'chat', headersKey: 'headers', signingKey: 'signing' };
+    const of = (key: string) => ({ valueFrom: { secretKeyRef: { name: 'chat', key } } });
+    const mapped = variablesOf(
+      await manifests({ webhook: { ...webhook, templateConfigMap: 'messages' } }),
+    );
+    expect(mapped).toEqual(
+      expect.arrayContaining([
+        { name: 'WEBHOOK_URL', ...of('url') },
+        { name: 'WEBHOOK_HEADERS', ...of('headers') },
+        { name: 'WEBHOOK_SECRET', ...of('signing') },
+        {
+          name: 'WEBHOOK_TEMPLATE',
+          valueFrom: { configMapKeyRef: { name: 'messages', key: 'template' } },
+        },
+      ]),
+    );
+    const made = variablesOf(await manifests({ webhook: { ...webhook, template: 'pagerduty' } }));
+    const file = join(chartFolder, 'files/webhook/pagerduty.liquid');
+    expect(made).toContainEqual({
+      name: 'WEBHOOK_TEMPLATE',
+      value: await readFile(file, 'utf8'),
+    });
+  });
+
   it('has every value that the stack tells to set', async () => {
     const template = await readFile(join(chartFolder, '../cloudformation.json'), 'utf8');
     const { HelmInstall } = (JSON.parse(template) as { Outputs: Record<string, object> }).Outputs;
@@ -252,12 +277,37 @@ function manifestsIn(rendered: string): readonly Manifest[] {
   });
 }
 
+function variablesOf(manifests: readonly Manifest[]): readonly Variable[] {
+  const deployment = manifests.find(({ kind }) => kind === 'Deployment');
+  const [container] = deployment?.spec?.template?.spec.containers ?? [];
+  return (container as unknown as { env: readonly Variable[] }).env;
+}
+
 /** What the Deployment gives its container, but for what depends on the pod. */
 function environmentOf(
   manifests: readonly Manifest[],
 ): Readonly<Record<string, string | undefined>> {
-  const deployment = manifests.find(({ kind }) => kind === 'Deployment');
-  const [container] = deployment?.spec?.template?.spec.containers ?? [];
-  const { env } = container as unknown as { env: readonly { name: string; value?: string }[] };
-  return Object.fromEntries(env.map(({ name, value }) => [name, value]));
+  return Object.fromEntries(
+    variablesOf(manifests).map(({ name, value, valueFrom }) => {
+      const key = valueFrom?.secretKeyRef?.key ?? valueFrom?.configMapKeyRef?.key;
+      return [name, value ?? HELD[key ?? '']];
+    }),
+  );
 }
+
+type Variable = Readonly<{
+  name: string;
+  value?: string;
+  valueFrom?: Readonly<
+    Partial<Record<'secretKeyRef' | 'configMapKeyRef', Readonly<{ name: string; key: string }>>>
+  >;
+}>;
+
+/** By Secrets and ConfigMaps that the chart only names. */
+const HELD: Readonly<Record<string, string>> = {
+  url: 'https://hooks.example.com/x',
+  webhookurl: 'https://hooks.example.com/x',
+  headers: '{"Authorization":"Bearer abc"}',
+  signing: `whsec_${'abcd'.repeat(10)}`,
+  template: '{"text":"{{ .Description }}"}',
+};

@@ -52,8 +52,25 @@ export const VALUE_SETS: Readonly<Record<string, object>> = {
       httpPort: 9000,
       kubernetesEvents: false,
       eventBusName: 'prod-node-termination',
+      webhookUrl: 'https://hooks.example.com/services/T000/B000/XXXX?a=b',
+      webhookTemplate: '{"text": "{{ description }}"}',
+      webhookHeaders: '{"Authorization": "Bearer abc"}',
+      webhookSecret: `whsec_${'abcd'.repeat(10)}`,
+      webhookStages: 'drained, failed',
       logFormat: 'text',
     },
+  },
+  'a webhook whose secrets are in a Secret, with a ready-made template': {
+    webhook: {
+      existingSecret: 'chat',
+      headersKey: 'headers',
+      signingKey: 'signing',
+      template: 'slack',
+    },
+  },
+  'a webhook with a template from a ConfigMap': {
+    webhook: { existingSecret: 'chat', urlKey: 'webhookurl', templateConfigMap: 'messages' },
+    controller: { webhookStages: 'failed' },
   },
   'names, labels and places of its own': {
     nameOverride: 'ntc',

@@ -13,13 +13,51 @@ would refuse is refused here, all faults together.
 {{- end -}}
 {{- $_ := set $given .key $text -}}
 {{- if and $text .pattern (not (regexMatch .pattern $text)) -}}
-{{- $faults = append $faults (printf "controller.%s is %s: it takes %s." .key (quote $text) .takes) -}}
+{{- $faults = append $faults (printf "controller.%s is %s: it takes %s." .key (ternary "given a value that is not shown here" (quote $text) .secret) .takes) -}}
 {{- else if $text -}}
 {{- $env = append $env (dict "name" .variable "value" $text) -}}
 {{- else if .required -}}
 {{- $faults = append $faults (printf "controller.%s is missing: it takes %s." .key .takes) -}}
 {{- else if and .queueUrlPattern $given.queueUrl (not (regexMatch .queueUrlPattern $given.queueUrl)) -}}
 {{- $faults = append $faults (printf "controller.%s is missing, and controller.queueUrl does not tell it: it takes %s." .key .takes) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.webhook -}}
+{{- $url := or $given.webhookUrl .existingSecret -}}
+{{- if and $given.webhookUrl .existingSecret -}}
+{{- $faults = append $faults "controller.webhookUrl and webhook.existingSecret are both given: one URL is enough." -}}
+{{- end -}}
+{{- $templates := list -}}
+{{- range $name, $text := dict "controller.webhookTemplate" $given.webhookTemplate "controller.webhookTemplateFile" $given.webhookTemplateFile "webhook.template" .template "webhook.templateConfigMap" .templateConfigMap -}}
+{{- if $text -}}
+{{- $templates = append $templates $name -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (len $templates) 1 -}}
+{{- $faults = append $faults (printf "%s are given: one template is enough." (join " and " (sortAlpha $templates))) -}}
+{{- else if and $templates (not $url) -}}
+{{- $faults = append $faults (printf "%s is given, but neither controller.webhookUrl nor webhook.existingSecret is." (first $templates)) -}}
+{{- end -}}
+{{- range $value, $key := dict "webhookHeaders" .headersKey "webhookSecret" .signingKey -}}
+{{- if and (index $given $value) $key -}}
+{{- $faults = append $faults (printf "controller.%s is given, and is in the Secret, too: once is enough." $value) -}}
+{{- else if and (or (index $given $value) $key) (not $url) -}}
+{{- $faults = append $faults (printf "controller.%s is given, but neither controller.webhookUrl nor webhook.existingSecret is." $value) -}}
+{{- else if and $key (not $.Values.webhook.existingSecret) -}}
+{{- $faults = append $faults (printf "A key for controller.%s is given, but webhook.existingSecret is not." $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if .existingSecret -}}
+{{- range $variable, $key := dict "WEBHOOK_URL" .urlKey "WEBHOOK_HEADERS" .headersKey "WEBHOOK_SECRET" .signingKey -}}
+{{- if $key -}}
+{{- $env = append $env (dict "name" $variable "valueFrom" (dict "secretKeyRef" (dict "name" $.Values.webhook.existingSecret "key" $key))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if .template -}}
+{{- $env = append $env (dict "name" "WEBHOOK_TEMPLATE" "value" ($.Files.Get (printf "files/webhook/%s.liquid" .template))) -}}
+{{- else if .templateConfigMap -}}
+{{- $env = append $env (dict "name" "WEBHOOK_TEMPLATE" "valueFrom" (dict "configMapKeyRef" (dict "name" .templateConfigMap "key" .templateKey))) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (not .Values.controller.leaderElection) (not .Values.controller.dryRun) (gt (int .Values.replicaCount) 1) -}}

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOf, untilSettled } from '../harness/marks.ts';
@@ -18,7 +18,9 @@ import { runController } from '../harness/running.ts';
 import { sharedWorld } from '../harness/shared-world.ts';
 import { createPod, untilRunning } from '../harness/workloads.ts';
 import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
+import { startForwardProxy } from '../stand-ins/forward-proxy.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
+import { startWebhookReceiver } from '../stand-ins/webhook-receiver.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -197,5 +199,30 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
 
     expect(before).toEqual([pod]);
     expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction' }]);
+  });
+
+  it("webhook: NTH's own template, through a proxy", async () => {
+    const { instance } = await addNodeWithPod(world, 'announced');
+    const [receiver, proxy] = [await startWebhookReceiver(), await startForwardProxy()];
+    onTestFinished(async () => {
+      await receiver.stop();
+      await proxy.stop();
+    });
+    const { queue } = await runController(world, {
+      WEBHOOK_URL: receiver.url,
+      WEBHOOK_TEMPLATE:
+        '{"text":"EventID: {{ .EventID }} - Kind: {{ .Kind }} - Instance: {{ .InstanceID }} - Node: {{ .NodeName }} - Description: {{ .Description }} - Start Time: {{ .StartTime }}"}',
+      HTTP_PROXY: proxy.url,
+    });
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    const about = () => receiver.deliveries().filter(({ body }) => body.includes('announced'));
+    await eventually(() => about().length === 2);
+
+    expect(proxy.targets.length).toBeGreaterThan(0);
+    expect(new Set(proxy.targets)).toEqual(new Set([new URL(receiver.url).host]));
+    for (const { body } of about()) {
+      expect(body).toContain(`Kind: spot-interruption - Instance: ${instance} - Node: announced -`);
+    }
   });
 });

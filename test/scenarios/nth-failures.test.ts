@@ -20,6 +20,7 @@ import {
 import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { internalFailure } from '../stand-ins/auto-scaling.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
+import { startWebhookReceiver } from '../stand-ins/webhook-receiver.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
@@ -325,5 +326,48 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
 
     expect(controller.logged('recording refused')).toHaveLength(1);
     expect(world.kubelet.record(pod).end).toBe('exited');
+  });
+
+  it('15: a webhook tells before and after, whether it went well, and of nodes of this cluster alone', async () => {
+    const { instance, pod } = await addNodeWithPod(world, 'fifteen', slow(3));
+    const stuck = await addNodeWithPod(world, 'fifteen-stuck');
+    await world.api.patch('/api/v1/nodes/fifteen-stuck', {
+      metadata: { annotations: { 'node-termination-controller/hold': 'by a test' } },
+    });
+    const foreign = instanceId();
+    const receiver = await startWebhookReceiver();
+    onTestFinished(() => receiver.stop());
+    const { queue } = await runController(world, {
+      WEBHOOK_URL: receiver.url,
+      UNKNOWN_INSTANCE_GRACE_SECONDS: '1',
+    });
+
+    const ids = await queue.sendMany([
+      spotNotice({ instanceId: instance }),
+      // The deadline is near.
+      spotNotice({ instanceId: stuck.instance, time: Date.now() - 105_000 }),
+      spotNotice({ instanceId: foreign }),
+    ]);
+    await eventually(() => receiver.about('fifteen').length === 1);
+    const standing = await podNamesOn(world.api, 'fifteen');
+    await eventually(() => receiver.about('fifteen').length === 2);
+    await eventually(() => receiver.about('fifteen-stuck').length === 2, { timeoutMs: 60_000 });
+    await untilDeleted(queue, ids);
+
+    expect(standing).toEqual([pod]);
+    const of = (node: string, id: string, stage: string) => ({ node, instanceId: id, stage });
+    expect(receiver.about('fifteen')).toMatchObject([
+      of('fifteen', instance, 'received'),
+      { ...of('fifteen', instance, 'drained'), outcome: 'drained' },
+    ]);
+    expect(receiver.about('fifteen-stuck')).toMatchObject([
+      of('fifteen-stuck', stuck.instance, 'received'),
+      {
+        ...of('fifteen-stuck', stuck.instance, 'failed'),
+        outcome: 'late',
+        podsLeft: [`default/${stuck.pod}`],
+      },
+    ]);
+    expect(receiver.deliveries().filter(({ body }) => body.includes(foreign))).toEqual([]);
   });
 });

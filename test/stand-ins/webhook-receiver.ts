@@ -25,7 +25,9 @@ export type WebhookReceiver = Pick<HttpService, 'goAway' | 'comeBack' | 'stop'> 
   readonly url: string;
   /** Every request, answered or not, oldest first. */
   deliveries(): readonly Delivery[];
-  /** What the bodies of all say of the node, if they are CloudEvents. */
+  /** Those that are CloudEvents about the node. */
+  deliveriesAbout(node: string): readonly Delivery[];
+  /** What they say. */
   about(node: string): readonly Readonly<Record<string, unknown>>[];
   /** The next requests, in order; then 204 again. */
   answerNext(...answers: readonly ReceiverAnswer[]): void;
@@ -49,11 +51,9 @@ export async function startWebhookReceiver(): Promise<WebhookReceiver> {
   return {
     url: `${service.url}/services/T0SECRET/B0SECRET?token=secret`,
     deliveries: () => deliveries,
+    deliveriesAbout: (node) => deliveries.filter(({ body }) => dataOf(body)['node'] === node),
     about: (node) =>
-      deliveries.flatMap(({ body }) => {
-        const { data } = JSON.parse(body) as { data?: Readonly<Record<string, unknown>> };
-        return data?.['node'] === node ? [data] : [];
-      }),
+      deliveries.map(({ body }) => dataOf(body)).filter((data) => data['node'] === node),
     answerNext: (...answers) => void next.push(...answers),
     answerAll: (answer) => {
       always = answer;
@@ -62,6 +62,11 @@ export async function startWebhookReceiver(): Promise<WebhookReceiver> {
     comeBack: service.comeBack,
     stop: () => service.stop(),
   };
+}
+
+function dataOf(body: string): Readonly<Record<string, unknown>> {
+  const { data = {} } = JSON.parse(body) as { data?: Readonly<Record<string, unknown>> };
+  return data;
 }
 
 function answer(response: ServerResponse, how: ReceiverAnswer): void {

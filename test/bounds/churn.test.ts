@@ -66,8 +66,8 @@ describe('nothing is left in memory', () => {
     }
     const large = above(100, collectionsOf(drains, 'drains'));
     expect(large).toEqual([
-      ['drains.drains[].departed.claims', 1000],
-      ['drains.drains[].departed.names', 250],
+      ['drains.drains[].tasks.departed.claims', 1000],
+      ['drains.drains[].tasks.departed.names', 250],
     ]);
   });
 

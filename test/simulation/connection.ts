@@ -309,8 +309,10 @@ function refused({ status, reason, message, causes, retryAfterSeconds }: Refusal
 const lines = new WeakMap<WatchEvent, Buffer>();
 
 function lineOf(event: WatchEvent): Buffer {
-  const { type, object } = event;
-  const line = lines.get(event) ?? Buffer.from(`${JSON.stringify({ type, object })}\n`);
+  const { kind, type, object } = event;
+  // Pods are watched by their metadata alone.
+  const shown = kind === 'pods' ? { metadata: object.metadata } : object;
+  const line = lines.get(event) ?? Buffer.from(`${JSON.stringify({ type, object: shown })}\n`);
   lines.set(event, line);
   return line;
 }

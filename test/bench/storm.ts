@@ -8,11 +8,12 @@ import { spotNotice } from '../harness/messages.ts';
 import { createPods } from '../harness/workloads.ts';
 import { startWorld, worldSkipReason, type World } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
+import { startWebhookReceiver } from '../stand-ins/webhook-receiver.ts';
 
 // Notices for many nodes at once, and for one node of a quiet cluster, through the built bundle on
 // the real API server. Prints figures, beside what a bare client reaches in the same run. With
 // `--side-by-side KUBERNETES_EVENTS=false` there are further storms, with that setting and without it
-// by turns, each on nodes of its own.
+// by turns, each on nodes of its own; with `--receiver hang` (or `answer`), with a webhook and without.
 
 const interruptionKey = 'node-termination-controller/interruption';
 
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     quiet: { type: 'string', default: '20' },
     file: { type: 'string' },
     'side-by-side': { type: 'string' },
+    receiver: { type: 'string' },
     rounds: { type: 'string', default: '3' },
   },
 });
@@ -34,9 +36,10 @@ const rounds = Number(values.rounds);
 const reason = worldSkipReason();
 if (reason !== undefined) throw new Error(reason);
 
-const other = values['side-by-side'];
-if (other === undefined) await alone();
-else await sideBySide(other);
+const { receiver, 'side-by-side': other } = values;
+if (receiver !== undefined) await besideWebhook(receiver);
+else if (other !== undefined) await sideBySide(other, Object.fromEntries([other.split('=')]));
+else await alone();
 
 async function alone(): Promise<void> {
   await using world = await startWorld();
@@ -54,12 +57,20 @@ async function alone(): Promise<void> {
   console.log('exit', await controller.stop());
 }
 
+async function besideWebhook(how: string): Promise<void> {
+  if (how !== 'hang' && how !== 'answer')
+    throw new Error(`--receiver takes hang or answer: ${how}`);
+  const service = await startWebhookReceiver();
+  if (how === 'hang') service.answerAll('hang');
+  await sideBySide(`a webhook whose receiver ${how}s`, { WEBHOOK_URL: service.url });
+  await service.stop();
+}
+
 /** Each storm in a world of its own, so that none has more behind it than the others; by turns, for machines grow tired. */
-async function sideBySide(setting: string): Promise<void> {
-  const [name = '', value = ''] = setting.split('=');
+async function sideBySide(setting: string, env: Readonly<Record<string, string>>): Promise<void> {
   const sides: readonly Side[] = [
     { name: 'as it is', env: {}, figures: [] },
-    { name: setting, env: { [name]: value }, figures: [] },
+    { name: setting, env, figures: [] },
   ];
   for (let round = 1; round <= rounds; round += 1) {
     for (const side of round % 2 === 1 ? sides : sides.toReversed()) {
@@ -72,7 +83,7 @@ async function sideBySide(setting: string): Promise<void> {
       await addPods(world, names);
       const controller = await startOn(world, side.env);
       side.figures.push(await stormOf(world, names, controller.pid));
-      await tellEvents(controller);
+      await tellTold(controller);
       console.log('exit', await controller.stop());
     }
   }
@@ -122,12 +133,14 @@ async function addPods(world: World, nodes: readonly string[]): Promise<void> {
   );
 }
 
-/** How many Kubernetes events were written, and how many had no room. */
-async function tellEvents(controller: Controller): Promise<void> {
+/** How many Kubernetes events and webhook messages were sent, and how many had no room. */
+async function tellTold(controller: Controller): Promise<void> {
   const [listening] = controller.logged('http listening');
   const answer = await fetch(`http://127.0.0.1:${String(listening?.['port'])}/metrics`);
   const lines = (await answer.text()).split('\n');
-  const told = lines.filter((line) => line.startsWith('node_termination_kubernetes_events_total{'));
+  const told = lines.filter((line) =>
+    /^node_termination_(kubernetes_events|webhook_messages)_total\{/.test(line),
+  );
   console.log(told.join('\n'));
 }
 

@@ -29,6 +29,10 @@ export async function faultsOf(sandbox: Sandbox): Promise<string[]> {
     if (outcomesOf(sandbox, machine.name).length < interruptions.length) {
       faults.push(`The event bus was not told the outcome of ${machine.name}.`);
     }
+    const toldEnd = sandbox.chat().filter((text) => text.startsWith(`Node ${machine.name} is`));
+    if (toldEnd.length < interruptions.length) {
+      faults.push(`The chat was not told the outcome of ${machine.name}.`);
+    }
   }
   const { visible, inFlight, delayed } = await queue.counts();
   const messages = visible + inFlight + delayed;

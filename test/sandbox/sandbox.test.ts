@@ -49,6 +49,8 @@ describe('the sandbox', () => {
     // What the story promises shows in the controller's own log.
     expect(text).toMatch(/still draining .*budget checkout/);
     expect(text).toMatch(/pod grace shortened .*pod=encoder/);
+    expect(text).toMatch(/In the chat: Recorded on node node-.*: spot interruption/);
+    expect(text).toMatch(/In the chat: Node node-.* is empty, for spot interruption/);
     expect(text).toMatch(/ {2}\S+ INFO {2}stopped$/m);
     expect(text).not.toContain('\u001B');
     await expectNobodyListens(text);

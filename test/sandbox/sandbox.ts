@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { z } from 'zod';
 import type { ApiClient } from '../control-plane/api-client.ts';
 import { startGuardedProcess, type GuardedProcess } from '../control-plane/guarded-process.ts';
 import { controllerEnvironment } from '../harness/controller.ts';
@@ -8,6 +9,7 @@ import { startAutoScaling, type LifecycleAction } from '../stand-ins/auto-scalin
 import { startEventBridge, type BusEvent } from '../stand-ins/event-bridge.ts';
 import { startKubelet, type PodBehaviour } from '../stand-ins/kubelet.ts';
 import { startQueueService, type Queue } from '../stand-ins/queue.ts';
+import { startWebhookReceiver } from '../stand-ins/webhook-receiver.ts';
 import { startCases, type Case, type Cases, type InterruptionKind } from './cases.ts';
 import type { Chance } from './chance.ts';
 import { startSandboxCluster, type SandboxCluster } from './cluster.ts';
@@ -32,6 +34,8 @@ export type Sandbox = {
   readonly cases: Cases;
   /** What the controller told the event bus, oldest first. */
   readonly outcomes: () => readonly BusEvent[];
+  /** What it wrote to the chat, oldest first. */
+  readonly chat: () => readonly string[];
   /** Those that EC2 has not taken. */
   readonly machines: () => readonly Machine[];
   readonly controller: GuardedProcess;
@@ -51,6 +55,7 @@ const autoScalingGroup = 'workers';
 const hook = 'drain-before-terminate';
 const hookTimeoutSeconds = 300;
 const eventBus = 'outcomes';
+const chatMessageSchema = z.object({ text: z.string() });
 const spotNoticeMs = 120_000;
 /** How long messages about unknown instances are kept. The default of a minute would be long to watch. */
 export const unknownInstanceGraceSeconds = 8;
@@ -133,6 +138,14 @@ async function assemble(
   });
   const eventBridge = keep(await startEventBridge());
   eventBridge.addBus(eventBus);
+  const chat: string[] = [];
+  const receiver = keep(
+    await startWebhookReceiver(({ body }) => {
+      const { text } = chatMessageSchema.parse(JSON.parse(body));
+      chat.push(text);
+      screen.say(`In the chat: ${text}`);
+    }),
+  );
   signal.throwIfAborted();
   screen.say(
     `${ledger.lives().length} pods serve. The controller starts: dist/main.js, as a process of its own. Indented lines are its log, in UTC.`,
@@ -144,6 +157,8 @@ async function assemble(
     AWS_ENDPOINT_URL_AUTO_SCALING: autoScaling.url,
     AWS_ENDPOINT_URL_EVENTBRIDGE: eventBridge.url,
     EVENT_BUS_NAME: eventBus,
+    WEBHOOK_URL: receiver.url,
+    WEBHOOK_TEMPLATE: '{"text":"{{ description }}"}',
     KUBECONFIG: cluster.kubeconfig,
     NODE_SELECTOR: `${label.key}=${label.value}`,
     UNKNOWN_INSTANCE_GRACE_SECONDS: String(unknownInstanceGraceSeconds),
@@ -200,6 +215,7 @@ async function assemble(
     ledger,
     cases,
     outcomes: () => eventBridge.events(eventBus),
+    chat: () => chat,
     machines: () => [...machines.values()],
     controller,
     behave: (app, behaviour) => behaviours.set(app, behaviour),

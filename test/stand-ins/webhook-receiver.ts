@@ -38,14 +38,18 @@ export type WebhookReceiver = Pick<HttpService, 'goAway' | 'comeBack' | 'stop'> 
 const longestJournal = 100_000;
 
 /** Whoever takes webhook messages: a chat, an alerting service. */
-export async function startWebhookReceiver(): Promise<WebhookReceiver> {
+export async function startWebhookReceiver(
+  onDelivery: (delivery: Delivery) => void = () => undefined,
+): Promise<WebhookReceiver> {
   const deliveries: Delivery[] = [];
   const next: ReceiverAnswer[] = [];
   let always: ReceiverAnswer | undefined;
   const service = await startHttpService(async (request, body, response) => {
     if (deliveries.length >= longestJournal) throw new Error(`over ${longestJournal} requests`);
     const { url: path = '', headers } = request;
-    deliveries.push({ at: Date.now(), path, headers, body });
+    const delivery = { at: Date.now(), path, headers, body };
+    deliveries.push(delivery);
+    onDelivery(delivery);
     answer(response, next.shift() ?? always ?? { status: 204 });
   });
   return {

@@ -6,7 +6,7 @@ import type { Metrics } from '../metrics.ts';
 import type { InterruptionOutcome, InterruptionReceived, Outcomes } from '../outcome.ts';
 import type { Report } from '../report.ts';
 import type { Body } from './body.ts';
-import { webhookMessage, type Stage } from './message.ts';
+import { exampleMessages, webhookMessage, type Stage } from './message.ts';
 import type { WebhookSettings } from './settings.ts';
 import { signature } from './signature.ts';
 
@@ -70,6 +70,8 @@ const MOST_FACTS = 1000;
  * when it died is not sent by another; what one sends again bears the same ID.
  */
 export function createWebhook(settings: WebhookSettings, ports: WebhookPorts): OpenWebhook {
+  // The first of all takes many times as long as the others: not while marks wait.
+  for (const example of exampleMessages()) settings.format.write(example);
   return new Deliveries(settings, ports);
 }
 

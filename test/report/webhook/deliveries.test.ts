@@ -340,12 +340,13 @@ describe('messages that wait', () => {
     const { report, webhook, counted } = await start({
       format: {
         usesLabels: false,
-        write() {
-          throw new Error('memory alloc limit exceeded');
+        write({ data }) {
+          if (data.node === 'odd') throw new Error('memory alloc limit exceeded');
+          return { text: '{}', contentType: 'application/json' };
         },
       },
     });
-    webhook.received(receipt());
+    webhook.received(receipt({ node: 'odd' }));
     expect(counted('dropped')).toBe(1);
     expect(report.told('webhook message not sent')).toMatchObject([
       { reason: 'memory alloc limit exceeded' },

@@ -187,7 +187,9 @@ export class EventRecorder {
   private async ask(event: ObjectEvent, isWritten: boolean): Promise<EventAnswer> {
     const { sink, clock } = this.ports;
     const limit = new AbortController();
-    const timer = clock.after(WRITE_WITHIN_MS, () => limit.abort(new Error('no answer in time')));
+    const timer = clock.after(WRITE_WITHIN_MS, () =>
+      limit.abort(new Error('no answer in time; other requests go first')),
+    );
     const signal = AbortSignal.any([this.closing.signal, limit.signal]);
     try {
       return await (isWritten ? sink.update(event, signal) : sink.create(event, signal));

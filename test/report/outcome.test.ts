@@ -138,6 +138,7 @@ describe('the outcome of an interruption', () => {
     outside.sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
     await clock.advance(60_000);
     expect(ports.report.told('not drained by policy')).toHaveLength(1);
+    expect(outcomes.receipts).toHaveLength(1);
     expect(outcomes.told).toEqual([]);
   });
 });

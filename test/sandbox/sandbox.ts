@@ -140,10 +140,12 @@ async function assemble(
   eventBridge.addBus(eventBus);
   const chat: string[] = [];
   const receiver = keep(
-    await startWebhookReceiver(({ body }) => {
-      const { text } = chatMessageSchema.parse(JSON.parse(body));
-      chat.push(text);
-      screen.say(`In the chat: ${text}`);
+    await startWebhookReceiver({
+      onDelivery({ body }) {
+        const { text } = chatMessageSchema.parse(JSON.parse(body));
+        chat.push(text);
+        screen.say(`In the chat: ${text}`);
+      },
     }),
   );
   signal.throwIfAborted();

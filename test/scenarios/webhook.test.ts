@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
@@ -10,6 +12,7 @@ import { leastRights } from '../harness/rules.ts';
 import { runController, runControllerOn } from '../harness/running.ts';
 import { sharedWorld } from '../harness/shared-world.ts';
 import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
+import { startForwardProxy } from '../stand-ins/forward-proxy.ts';
 import {
   startWebhookReceiver,
   type ReceiverAnswer,
@@ -20,6 +23,7 @@ import { stopsWithinMs } from './stop-stages.ts';
 const options: WorldOptions = { ...leastRights };
 const needs = worldSkipReason(options);
 
+const fixtures = resolve(import.meta.dirname, '../kubernetes/fixtures');
 const secret = `whsec_${Buffer.from('0123456789abcdef0123456789abcdef').toString('base64')}`;
 
 /** Of one test. */
@@ -154,6 +158,28 @@ describe.skipIf(needs)('the webhook', { meta: { needs } }, () => {
       expect(new Set(ids).size).toBe(2);
     },
   );
+
+  it('goes through a tunnel of the proxy, with a certificate of an authority of its own', async () => {
+    const { instance } = await addNodeWithPod(world, 'tunnelled');
+    const [cert, key] = await Promise.all(
+      ['server.crt', 'server.key'].map((name) => readFile(`${fixtures}/${name}`, 'utf8')),
+    );
+    const receiver = await startWebhookReceiver({ tls: { cert: cert ?? '', key: key ?? '' } });
+    onTestFinished(() => receiver.stop());
+    const proxy = await startForwardProxy();
+    onTestFinished(() => proxy.stop());
+    const { queue } = await runController(world, {
+      WEBHOOK_URL: receiver.url,
+      HTTPS_PROXY: proxy.url,
+      NODE_EXTRA_CA_CERTS: `${fixtures}/ca.crt`,
+    });
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    await eventually(() => receiver.about('tunnelled').length === 2);
+
+    expect(receiver.url).toMatch(/^https:/);
+    expect(new Set(proxy.targets)).toEqual(new Set([new URL(receiver.url).host]));
+  });
 
   it('follows no redirect', async () => {
     const { instance } = await addNodeWithPod(world, 'redirected');

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { freePort } from '../control-plane/ports.ts';
 
 export type HttpService = {
-  /** `http://127.0.0.1:PORT`; the same for its whole life. */
+  /** `http://127.0.0.1:PORT`, or https; the same for its whole life. */
   readonly url: string;
   /** Connections are cut, and new ones refused, or accepted and never answered (`hang`). */
   readonly goAway: (how: 'refuse' | 'hang') => Promise<void>;
@@ -19,8 +20,14 @@ export type HttpHandler = (
 // Far above any message of AWS: more is a fault of the test.
 const largestBody = 4 * 1024 * 1024;
 
+/** In PEM. */
+export type TlsIdentity = { readonly cert: string; readonly key: string };
+
 /** An HTTP server on loopback whose absence can be tried. A handler that throws answers 500. */
-export async function startHttpService(handler: HttpHandler): Promise<HttpService> {
+export async function startHttpService(
+  handler: HttpHandler,
+  tls?: TlsIdentity,
+): Promise<HttpService> {
   const port = await freePort();
   let hangs = false;
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -33,12 +40,13 @@ export async function startHttpService(handler: HttpHandler): Promise<HttpServic
       response.end(String(error));
     }
   };
-  const server = createServer((request, response) => {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
     answer(request, response).catch(() => request.socket.destroy());
-  });
+  };
+  const server = tls ? createTlsServer(tls, listener) : createServer(listener);
   await listen(server, port);
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`,
     async goAway(how) {
       hangs = how === 'hang';
       if (how === 'refuse') await close(server);

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import { startHttpService, type HttpService } from './http-service.ts';
+import { startHttpService, type HttpService, type TlsIdentity } from './http-service.ts';
 
 /**
  * `hang`: no answer, ever. `cut`: the connection is closed before an answer. `cut-in-the-middle`: it is
@@ -35,12 +35,19 @@ export type WebhookReceiver = Pick<HttpService, 'goAway' | 'comeBack' | 'stop'> 
   answerAll(answer: ReceiverAnswer | undefined): void;
 };
 
+type ReceiverOptions = {
+  readonly onDelivery?: (delivery: Delivery) => void;
+  /** Of an https receiver. */
+  readonly tls?: TlsIdentity;
+};
+
 const longestJournal = 100_000;
 
 /** Whoever takes webhook messages: a chat, an alerting service. */
-export async function startWebhookReceiver(
-  onDelivery: (delivery: Delivery) => void = () => undefined,
-): Promise<WebhookReceiver> {
+export async function startWebhookReceiver({
+  onDelivery,
+  tls,
+}: ReceiverOptions = {}): Promise<WebhookReceiver> {
   const deliveries: Delivery[] = [];
   const next: ReceiverAnswer[] = [];
   let always: ReceiverAnswer | undefined;
@@ -49,9 +56,9 @@ export async function startWebhookReceiver(
     const { url: path = '', headers } = request;
     const delivery = { at: Date.now(), path, headers, body };
     deliveries.push(delivery);
-    onDelivery(delivery);
+    onDelivery?.(delivery);
     answer(response, next.shift() ?? always ?? { status: 204 });
-  });
+  }, tls);
   return {
     url: `${service.url}/services/T0SECRET/B0SECRET?token=secret`,
     deliveries: () => deliveries,

@@ -4,6 +4,8 @@ import { run, type Outcome } from './run.ts';
 import { stormOf, type Storm } from './storm.ts';
 
 const STORMS = 500;
+/** From I1 to I8. */
+const INVARIANTS = 8;
 /** So many, and the one that catches it, leave a mutant alone that only crashes show. */
 const CALM_STORMS = 40;
 const LIMIT_MS = 600_000;
@@ -56,7 +58,8 @@ describe(
       }
     });
 
-    test('at least four of them', () => {
+    test('at least four of them, and of all at least one for each invariant', () => {
+      expect(new Set(MUTANTS.map(({ breaks }) => breaks)).size).toBe(INVARIANTS);
       expect(hidden.length).toBeGreaterThanOrEqual(4);
       expect(MUTANTS.length).toBeGreaterThanOrEqual(12);
     });

@@ -87,6 +87,22 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
+    does: 'marks nodes seconds later',
+    breaks: 'I2',
+    storm: 1,
+    mutation: {
+      ports: (ports) => ({
+        ...ports,
+        store: altered(ports.store, {
+          async write(...args) {
+            await new Promise<void>((resolve) => ports.clock.after(3000, resolve));
+            return ports.store.write(...args);
+          },
+        }),
+      }),
+    },
+  },
+  {
     does: 'keeps an index of what Nodes once were',
     breaks: 'I8',
     storm: 2,

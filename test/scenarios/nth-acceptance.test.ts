@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import type { KubernetesObject } from '../control-plane/objects.ts';
 import { getNode, podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
+import { metricsOf } from '../harness/http.ts';
 import { interruptionKey, marksOf, untilSettled } from '../harness/marks.ts';
 import {
   launchHook,
@@ -25,6 +27,11 @@ import { startWebhookReceiver } from '../stand-ins/webhook-receiver.ts';
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
 const needs = worldSkipReason(options);
 
+type ToldEvent = KubernetesObject & {
+  readonly reason: string;
+  readonly regarding: { readonly kind: string; readonly name: string };
+};
+
 const empty = { visible: 0, inFlight: 0, delayed: 0 };
 
 function maintenance({ instanceId: id }: { instanceId: string }, startTime: number) {
@@ -36,7 +43,7 @@ function maintenance({ instanceId: id }: { instanceId: string }, startTime: numb
 }
 
 // What the end-to-end suite of aws-node-termination-handler shows of it in queue mode. The dry run is
-// in dry-run.test.ts.
+// in dry-run.test.ts; that the URL of the webhook comes from a Secret, in test/chart.
 /** Pods that are given a minute. */
 function patient(exitsAfterSeconds = 0.3) {
   return { pod: { graceSeconds: 60, behaviour: { exitsAfterSeconds } } };
@@ -199,6 +206,42 @@ describe.skipIf(needs)('an acceptance scenario of NTH', { meta: { needs } }, () 
 
     expect(before).toEqual([pod]);
     expect(await removalsOf(world, { name: pod })).toMatchObject([{ by: 'eviction' }]);
+  });
+
+  it('metrics after a drain', async () => {
+    const { instance } = await addNodeWithPod(world, 'counted', patient());
+    const { controller, queue } = await runController(world);
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    await untilSettled(world.api, 'counted');
+    const metrics = await metricsOf(controller);
+
+    expect(metrics).toMatch(
+      /^node_termination_drains_total\{kind="spot-interruption",outcome="drained"\} [1-9]/m,
+    );
+    expect(metrics).toMatch(/^node_termination_evictions_total\{.*\} [1-9]/m);
+    expect(metrics).toMatch(/^node_termination_messages_total\{.*outcome="recorded".*\} [1-9]/m);
+  });
+
+  it('Kubernetes events: what happens to the node, and to its pod', async () => {
+    const { instance, pod } = await addNodeWithPod(world, 'told', patient());
+    const { queue } = await runController(world);
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    await untilSettled(world.api, 'told');
+
+    await eventually(async () => {
+      const events = await world.api.list<ToldEvent>('/apis/events.k8s.io/v1/events');
+      const reasons = (kind: string, name: string) =>
+        events
+          .filter(({ regarding }) => regarding.kind === kind && regarding.name === name)
+          .map(({ reason }) => reason);
+      expect(reasons('Node', 'told')).toEqual(
+        expect.arrayContaining(['Interrupted', 'Draining', 'Drained']),
+      );
+      expect(reasons('Pod', pod)).toContain('NodeInterrupted');
+      return true;
+    });
   });
 
   it("webhook: NTH's own template, through a proxy", async () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { getNode, podNamesOn, podsOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
+import { askOverHttp, metricsOf } from '../harness/http.ts';
 import { marksOf, noMarks, untilSettled } from '../harness/marks.ts';
 import { scheduledChange, spotNotice, terminateHook, viaTopic } from '../harness/messages.ts';
 import { addNodeWithPod, beginHook } from '../harness/nodes.ts';
@@ -32,7 +33,8 @@ function slow(exitsAfterSeconds: number) {
 }
 
 // Where aws-node-termination-handler v1.25 fails, by number; the tests say what is right instead.
-// Number 3 (a dry run that completes and deletes) is in dry-run.test.ts.
+// Number 3 (a dry run that completes and deletes) is in dry-run.test.ts; of number 16, that liveness fails
+// when a stage stands still or the event loop is blocked is in test/self-watch and test/run.
 describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
   const world = sharedWorld(options);
 
@@ -369,5 +371,38 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
       },
     ]);
     expect(receiver.deliveries().filter(({ body }) => body.includes(foreign))).toEqual([]);
+  });
+
+  it('16: readiness says that the queue is away, and metrics how soon a node was marked', async () => {
+    const { instance } = await addNodeWithPod(world, 'sixteen');
+    const { controller, queue } = await runController(world);
+    const isReady = async (ok: boolean): Promise<boolean> => {
+      const answer = await askOverHttp(controller, '/readyz');
+      const { checks } = (await answer.json()) as { checks: { name: string; ok: boolean }[] };
+      const failing = checks.filter((check) => !check.ok).map(({ name }) => name);
+      return answer.status === (ok ? 200 : 503) && failing.join() === (ok ? '' : 'queue');
+    };
+
+    await queue.send(spotNotice({ instanceId: instance }));
+    await untilSettled(world.api, 'sixteen');
+    const metrics = await metricsOf(controller);
+    await eventually(async () => isReady(true));
+    onTestFinished(() => world.queues.comeBack());
+    await world.queues.goAway('refuse');
+    await eventually(async () => isReady(false));
+    // A restart would not bring the queue back.
+    const { status: liveness } = await askOverHttp(controller, '/healthz');
+    await world.queues.comeBack();
+    await eventually(async () => isReady(true));
+
+    for (const name of ['receipt_delay', 'mark_delay', 'deadline_spare']) {
+      expect(metrics).toMatch(
+        new RegExp(
+          `^node_termination_${name}_seconds_count\\{kind="spot-interruption"\\} [1-9]`,
+          'm',
+        ),
+      );
+    }
+    expect(liveness).toBe(200);
   });
 });

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { podsOn } from '../harness/cluster.ts';
 import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
+import { askOverHttp } from '../harness/http.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { spotNotice } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
@@ -70,8 +71,7 @@ describe.skipIf(needs)('two replicas', { meta: { needs } }, () => {
   }
 
   async function readiness(controller: Controller): Promise<{ status: number; body: unknown }> {
-    const { fields } = await controller.waitForLog('http listening');
-    const response = await fetch(`http://127.0.0.1:${String(fields?.['port'])}/readyz`);
+    const response = await askOverHttp(controller, '/readyz');
     return { status: response.status, body: await response.json() };
   }
 

@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
 import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
+import { metricsOf } from '../harness/http.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { spotNotice, terminateHook } from '../harness/messages.ts';
 import { addNode, addNodeWithPod, beginHook } from '../harness/nodes.ts';
@@ -280,9 +281,7 @@ function notSent(controller: Controller, nodes: readonly string[]) {
 }
 
 async function metricOf(controller: Controller, stage: string, result: string): Promise<number> {
-  const [listening] = controller.logged('http listening');
-  const answer = await fetch(`http://127.0.0.1:${String(listening?.['port'])}/metrics`);
   const name = `node_termination_webhook_messages_total{stage="${stage}",result="${result}"} `;
-  const line = (await answer.text()).split('\n').find((one) => one.startsWith(name));
+  const line = (await metricsOf(controller)).split('\n').find((one) => one.startsWith(name));
   return Number(line?.slice(name.length) ?? 0);
 }

@@ -4,6 +4,8 @@ import { escapeCell } from '../../src/options.ts';
 import { KUBERNETES_PERMISSIONS, type KubernetesPermission } from './permissions.ts';
 import { chartOptions, chartValues, type ChartValue, type Schema } from './values.ts';
 
+const HOME = 'https://github.com/node-termination-controller/node-termination-controller';
+
 const MADE_BY = 'Made by `npm run docs`: change the tables in scripts/chart and src/options.ts.';
 
 /** The parts of the chart that are made from tables, by path. */
@@ -34,6 +36,8 @@ ${new Document({
   appVersion: version,
   // FlowSchemas of v1.
   kubeVersion: '>=1.29.0-0',
+  home: HOME,
+  sources: [HOME],
   keywords: ['aws', 'ec2', 'spot', 'drain', 'node-termination', 'auto-scaling'],
 }).toString({ lineWidth: 0 })}`;
 }

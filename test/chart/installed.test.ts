@@ -324,6 +324,9 @@ describe.skipIf(needs)('a controller that was installed with Helm', { meta: { ne
     await removeNodes(['first']);
 
     expect(commands).toHaveLength(10);
+    expect(outputs.join('\n')).toMatch(
+      /^The next step.*:\nhttps:\S+\/docs\/install\.md#from-nothing-to-a-first-interruption$/m,
+    );
     expect(outputs.join('\n')).toMatch(new RegExp(`^first +aws:///.*${instance}$`, 'm'));
     expect(outputs.at(-2)).toMatch(/^first .* state-change$/m);
     expect(story).toEqual([1, 1, 1, 1]);

@@ -53,6 +53,8 @@ describe('a release', () => {
     const install = await readFile(join(root, 'docs/install.md'), 'utf8');
     expect(install).toContain(`oci://ghcr.io/${owner}/charts/${name} `);
     expect(install).toContain(`https://github.com/${owner}/${name}.git`);
+    const chart = await readFile(join(root, 'deploy/chart/Chart.yaml'), 'utf8');
+    expect(chart).toContain(`\nhome: https://github.com/${owner}/${name}\n`);
   });
 
   it('uses the Helm that the tests use', async () => {

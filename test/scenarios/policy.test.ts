@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { podNamesOn } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
+import { metricsOf } from '../harness/http.ts';
 import { interruptionKey, marksOn, noMarks, untilSettled } from '../harness/marks.ts';
 import {
   capacityBlockExpiry,
@@ -14,7 +15,7 @@ import {
 } from '../harness/messages.ts';
 import { addNodeWithPod, beginHook } from '../harness/nodes.ts';
 import { untilDeleted } from '../harness/queued.ts';
-import { removalsOf } from '../harness/requests.ts';
+import { controllerRequests, removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController, untilProcessed } from '../harness/running.ts';
 import { sharedWorld } from '../harness/shared-world.ts';
@@ -246,6 +247,39 @@ describe.skipIf(needs)('the policy', { meta: { needs } }, () => {
       if (drains) await untilSettled(world.api, name);
       else await expectUntouched(name, pod);
       expect(await podNamesOn(world.api, name)).toEqual(drains ? [] : [pod]);
+    });
+  });
+
+  describe('of the process', () => {
+    it('LEADER_ELECTION=false works without a Lease, and makes none', async () => {
+      const { instance } = await addNodeWithPod(world, 'alone');
+      const { queue } = await runController(world, {
+        LEADER_ELECTION: 'false',
+        LEASE_NAME: 'of-nobody',
+      });
+
+      await queue.send(spotNotice({ instanceId: instance }));
+      await untilSettled(world.api, 'alone');
+
+      expect(await podNamesOn(world.api, 'alone')).toEqual([]);
+      expect(await controllerRequests(world, { resource: 'leases', name: 'of-nobody' })).toEqual(
+        [],
+      );
+    });
+
+    // That they are written without it is shown among NTH's acceptance scenarios.
+    it('KUBERNETES_EVENTS=false tells a node nothing', async () => {
+      const { instance } = await addNodeWithPod(world, 'untold');
+      const { controller, queue } = await runController(world, { KUBERNETES_EVENTS: 'false' });
+
+      await queue.send(spotNotice({ instanceId: instance }));
+      await untilSettled(world.api, 'untold');
+
+      const asked = await controllerRequests(world, { resource: 'events' });
+      expect(asked.filter(({ body }) => JSON.stringify(body).includes('untold'))).toEqual([]);
+      expect(await metricsOf(controller)).not.toMatch(
+        /^node_termination_kubernetes_events_total\{.*\} [1-9]/m,
+      );
     });
   });
 

@@ -6,14 +6,21 @@ import { askOverHttp } from '../harness/http.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { spotNotice } from '../harness/messages.ts';
 import { untilDeleted } from '../harness/queued.ts';
+import { controllerRequests } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { sharedWorld } from '../harness/shared-world.ts';
-import { createPod, createPods } from '../harness/workloads.ts';
+import {
+  budgetStatus,
+  createBudget,
+  createPod,
+  createPods,
+  untilRunning,
+} from '../harness/workloads.ts';
 import { controllerNamespace, worldSkipReason, type WorldOptions } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import type { Queue } from '../stand-ins/queue.ts';
 
-const options: WorldOptions = leastRights;
+const options: WorldOptions = { audit: true, ...leastRights };
 const needs = worldSkipReason(options);
 
 const exitsSoon = { exitsAfterSeconds: 0.3 };
@@ -93,6 +100,53 @@ describe.skipIf(needs)('two replicas', { meta: { needs } }, () => {
       },
     });
     expect(standby.logged('interruption received')).toEqual([]);
+  });
+
+  it('keep their leader through a storm of evictions, with its Lease renewed all the while', async () => {
+    const { leader, lease } = await start();
+    const nodes = Array.from({ length: 30 }, (_, i) => ({
+      name: `stormy-${i}`,
+      instanceId: instanceId(),
+    }));
+    await world.kubelet.addNodes(nodes);
+    const labels = { app: 'stormy' };
+    const pods = nodes.flatMap(({ name }) =>
+      Array.from({ length: 8 }, (_, i) => ({
+        name: `${name}-${i}`,
+        node: name,
+        labels,
+        graceSeconds: 1,
+        behaviour: exitsSoon,
+      })),
+    );
+    await untilRunning(world.kubelet, await createPods(world.api, pods));
+    // Each is refused, and asked for again and again, until its time has come.
+    await createBudget(world.api, { name: 'stormy', matchLabels: labels, maxUnavailable: 0 });
+    await eventually(async () => (await budgetStatus(world.api, 'stormy')) !== undefined);
+    const time = Date.now() - 90_000;
+
+    await queue.sendMany(nodes.map((node) => spotNotice({ instanceId: node.instanceId, time })));
+    for (const { name } of nodes) await untilSettled(world.api, name, { timeoutMs: 120_000 });
+
+    const evictions = await controllerRequests(world, { subresource: 'eviction' });
+    const refused = evictions.filter(
+      ({ status, name }) => status === 429 && name?.startsWith('stormy-'),
+    );
+    const [begun = 0, ended = 0] = [refused[0]?.receivedAt, refused.at(-1)?.receivedAt];
+    const renewals = await controllerRequests(world, {
+      resource: 'leases',
+      name: lease,
+      verb: 'update',
+    });
+    const renewedAt = renewals.filter(({ status }) => status === 200).map((one) => one.answeredAt);
+    const during = renewedAt.filter((at) => at >= begun && at <= ended);
+    const gaps = during.slice(1).map((at, i) => at - (during[i] ?? 0));
+    expect(refused.length).toBeGreaterThan(pods.length);
+    expect(during.length).toBeGreaterThanOrEqual(3);
+    // The time after which a leader stops writing.
+    expect(Math.max(...gaps)).toBeLessThan(10_000);
+    expect((await read(lease)).spec).toMatchObject({ holderIdentity: 'a', leaseTransitions: 0 });
+    expect(leader.logged('leadership not renewed')).toEqual([]);
   });
 
   it('hand over when the leader is asked to stop', async () => {

@@ -1,17 +1,7 @@
+import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  PodMonitor,
-  type IPodMonitor,
-} from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PodMonitor';
-import {
-  PrometheusRule,
-  type IPrometheusRule,
-} from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule';
-import {
-  ServiceMonitor,
-  type IServiceMonitor,
-} from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { chartValues } from '../../scripts/chart/values.ts';
@@ -25,11 +15,17 @@ import {
 } from '../control-plane/control-plane.ts';
 import type { KubernetesObject, PodObject } from '../control-plane/objects.ts';
 import { alertsFile } from '../harness/alerts.ts';
+import { eventually } from '../harness/eventually.ts';
+import { goEnvironment, goSkipReason } from '../harness/go.ts';
 import { chartFolder, helm, helmOrThrow, queueUrl } from '../harness/helm.ts';
 import { BAD_VALUES } from './bad-values.ts';
 import { VALUE_SETS } from './value-sets.ts';
 
-const needs = skipReason([...componentsFor({}), 'kubectl', 'helm']);
+const needs =
+  skipReason([...componentsFor({}), 'kubectl', 'helm']) ??
+  goSkipReason("the definitions of Prometheus' operator");
+
+const run = promisify(execFile);
 
 const namespace = 'chart';
 const release = 'interruptions';
@@ -141,18 +137,39 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
     });
   });
 
-  it("has monitors and rules that are of Prometheus' operator's own types", async () => {
-    const relabelings = [{ action: 'replace' as const, sourceLabels: ['a'], targetLabel: 'b' }];
-    const metricRelabelings = [{ action: 'drop' as const, sourceLabels: ['a'], regex: '.*' }];
+  it("has monitors and rules that Prometheus' operator's own definitions take", async () => {
+    const operator = 'github.com/prometheus-operator/prometheus-operator';
+    const { stdout: module } = await run('go', ['mod', 'download', '-json', operator], {
+      cwd: import.meta.dirname,
+      env: goEnvironment,
+    });
+    const { Dir: folder } = JSON.parse(module) as { Dir: string };
+    const definitions = ['servicemonitors', 'podmonitors', 'prometheusrules'].flatMap((plural) => [
+      '--filename',
+      join(folder, `example/prometheus-operator-crd/monitoring.coreos.com_${plural}.yaml`),
+    ]);
+    await cluster.kubectl(['create', ...definitions]);
+    const relabelings = [{ action: 'replace', sourceLabels: ['a'], targetLabel: 'b' }];
+    const metricRelabelings = [{ action: 'drop', sourceLabels: ['a'], regex: '.*' }];
     const labels = { release: 'prometheus' };
     const monitor = { create: true, labels, interval: '30s', relabelings, metricRelabelings };
     const groups = [{ name: 'nodes', rules: [{ alert: 'Late', expr: 'up == 0', for: '5m' }] }];
-    const rendered = await manifests({
+    const rendered = await render({
       serviceMonitor: monitor,
       podMonitor: monitor,
       prometheusRule: { alerts: true, groups, labels },
     });
-    const found = (kind: string) => rendered.find((manifest) => manifest.kind === kind);
+    const apply = (text: string) =>
+      cluster.kubectl(['apply', '--dry-run=server', '--validate=strict', '--filename', '-'], {
+        stdin: text,
+      });
+    // It takes a moment until their API is served.
+    const { stdout, stderr } = await eventually(async () => apply(rendered));
+    expect(stderr).toBe('');
+    // Strict indeed.
+    const misspelt = rendered.replaceAll('path: /metrics', 'paths: /metrics');
+    await expect(apply(misspelt)).rejects.toThrow('unknown field "spec.endpoints[0].paths"');
+
     const selector = {
       matchLabels: {
         'app.kubernetes.io/name': 'node-termination-controller',
@@ -166,23 +183,19 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
       relabelings,
       metricRelabelings,
     };
-    // Typed, for validation lets unknown fields pass.
-    const services: IServiceMonitor['spec'] = { selector, endpoints: [port] };
-    const pods: IPodMonitor['spec'] = { selector, podMetricsEndpoints: [port] };
     const { groups: ours } = parse(await readFile(alertsFile, 'utf8')) as { groups: typeof groups };
-    const rules: IPrometheusRule['spec'] = { groups: [...ours, ...groups] };
-    new ServiceMonitor(found('ServiceMonitor') as IServiceMonitor).validate();
-    new PodMonitor(found('PodMonitor') as IPodMonitor).validate();
-    new PrometheusRule(found('PrometheusRule') as IPrometheusRule).validate();
     for (const [kind, spec] of Object.entries({
-      ServiceMonitor: services,
-      PodMonitor: pods,
-      PrometheusRule: rules,
+      ServiceMonitor: { selector, endpoints: [port] },
+      PodMonitor: { selector, podMetricsEndpoints: [port] },
+      PrometheusRule: { groups: [...ours, ...groups] },
     })) {
-      const manifest = found(kind);
+      const manifest = manifestsIn(rendered).find((one) => one.kind === kind);
       expect(manifest).toMatchObject({ apiVersion: 'monitoring.coreos.com/v1' });
       expect(manifest?.metadata.labels).toMatchObject(labels);
       expect(manifest?.spec).toEqual(spec);
+      expect(stdout).toMatch(
+        new RegExp(`^${kind.toLowerCase()}\\.monitoring.* created \\(server dry run\\)$`, 'm'),
+      );
     }
   });
 

@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { alertsFile, documentedQueries, readAlerts } from '../harness/alerts.ts';
 import { eventually } from '../harness/eventually.ts';
+import { goEnvironment, goSkipReason } from '../harness/go.ts';
 import { untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
 import { addNodeWithPod, beginHook } from '../harness/nodes.ts';
@@ -15,21 +16,10 @@ import { startWorld, type World } from '../harness/world.ts';
 import { instanceId } from '../stand-ins/kubelet.ts';
 import { ALERT_CASES } from './alert-cases.ts';
 
-function needsGo(): string | undefined {
-  if (spawnSync('go', ['version']).status === 0) return undefined;
-  const reason = "needs Go, for Prometheus' linter and parser";
-  if (process.env['NTC_REQUIRE_ALL'] === '1') {
-    throw new Error(`NTC_REQUIRE_ALL=1 allows no skipped test, but this one ${reason}`);
-  }
-  return reason;
-}
-
-const needs = needsGo();
+const needs = goSkipReason("Prometheus' linter and parser");
 
 const run = promisify(execFile);
 
-// Flags that share what the control plane's build has compiled.
-const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-trimpath -buildvcs=false' };
 /** Of the parts of Prometheus, once. */
 const COMPILES_WITHIN_MS = 1_200_000;
 const NODES = 20;
@@ -41,7 +31,7 @@ describe.skipIf(needs)('Prometheus', { meta: { needs } }, () => {
     folder = await mkdtemp(join(tmpdir(), 'prometheus-'));
     await run('go', ['test', '-c', '-o', join(folder, 'check'), '.'], {
       cwd: import.meta.dirname,
-      env,
+      env: goEnvironment,
     });
   }, COMPILES_WITHIN_MS);
 
@@ -56,7 +46,7 @@ describe.skipIf(needs)('Prometheus', { meta: { needs } }, () => {
   ): Promise<readonly string[]> {
     const args = [`-test.run=^Test${test}$`, '-test.v'];
     const { stdout } = await run(join(folder, 'check'), args, {
-      env: { ...env, INPUT: input },
+      env: { ...goEnvironment, INPUT: input },
     }).catch((error: unknown) => {
       if (error instanceof Error && 'stdout' in error) return { stdout: String(error.stdout) };
       throw error;

@@ -3,23 +3,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
+import { goEnvironment, goSkipReason } from '../harness/go.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const workflows = join(root, '.github/workflows');
 
-// Flags that share what the control plane's build has compiled.
-const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-trimpath -buildvcs=false' };
-
-function needsGo(): string | undefined {
-  if (spawnSync('go', ['version']).status === 0) return undefined;
-  const reason = 'needs Go, for actionlint';
-  if (process.env['NTC_REQUIRE_ALL'] === '1') {
-    throw new Error(`NTC_REQUIRE_ALL=1 allows no skipped test, but this one ${reason}`);
-  }
-  return reason;
-}
-
-const needs = needsGo();
+const needs = goSkipReason('actionlint');
 
 describe.skipIf(needs)('actionlint', { meta: { needs } }, () => {
   it('has nothing against the workflows', async () => {
@@ -28,7 +17,7 @@ describe.skipIf(needs)('actionlint', { meta: { needs } }, () => {
     const args = ['tool', 'actionlint', '-no-color', '-shellcheck=', '-pyflakes=', ...files];
     const { status, stdout, stderr } = spawnSync('go', args, {
       cwd: import.meta.dirname,
-      env,
+      env: goEnvironment,
       encoding: 'utf8',
     });
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });

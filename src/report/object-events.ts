@@ -318,8 +318,8 @@ export type ToldEvent = Readonly<{
   note: string;
 }>;
 
-/** The API server takes no longer ones. */
-const LONGEST_NOTE = 1024;
+/** The API server takes no longer ones, in bytes of UTF-8. */
+const LONGEST_NOTE_BYTES = 1024;
 
 /** The words for it. A Node that is gone is told nothing. */
 export function worded(tell: (event: ToldEvent) => void): ObjectEvents {
@@ -339,7 +339,10 @@ export function worded(tell: (event: ToldEvent) => void): ObjectEvents {
 }
 
 function cut(note: string): string {
-  return note.length <= LONGEST_NOTE ? note : `${note.slice(0, LONGEST_NOTE - 1)}…`;
+  if (Buffer.byteLength(note) <= LONGEST_NOTE_BYTES) return note;
+  const room = LONGEST_NOTE_BYTES - Buffer.byteLength('…');
+  const { read } = new TextEncoder().encodeInto(note, new Uint8Array(room));
+  return `${note.slice(0, read)}…`;
 }
 
 /** Where events are switched off. */

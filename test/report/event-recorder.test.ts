@@ -126,6 +126,16 @@ describe('events of Nodes and Pods', () => {
     expect(started.sent[0]?.event.name).toMatch(/^a{219}\.[0-9a-f]{11,33}$/);
   });
 
+  test.each(['x', '…', '🎈'])('have notes of at most 1024 bytes, whole ones: %s', async (piece) => {
+    const { events, clock, sent } = start();
+    events.onNode(node(), 'RecordingRefused', { why: piece.repeat(2000) });
+    await clock.advance(100);
+    const note = sent[0]?.event.note ?? '';
+    expect(Buffer.byteLength(note)).toBeLessThanOrEqual(1024);
+    expect(Buffer.byteLength(note)).toBeGreaterThan(1020);
+    expect(note).toMatch(new RegExp(`recorded here: (${piece})+…$`, 'u'));
+  });
+
   test('are not written of a Node that is gone', async () => {
     const { events, clock, sent } = start();
     events.onNode(undefined, 'InstanceReplaced', { instance: 'i-1' });

@@ -152,7 +152,10 @@ export class EventRecorder {
     if (this.closing.signal.aborted) return;
     const { clock } = this.ports;
     const now = clock.now();
-    this.tokens = Math.min(BURST, this.tokens + ((now - this.tokensAt) / 1000) * EVENTS_PER_SECOND);
+    // A clock may be set back.
+    const passedMs = Math.max(0, now - this.tokensAt);
+    this.pausedUntil = Math.min(this.pausedUntil, now + LONGEST_PAUSE_MS);
+    this.tokens = Math.min(BURST, this.tokens + (passedMs / 1000) * EVENTS_PER_SECOND);
     this.tokensAt = now;
     while (now >= this.pausedUntil && this.underWay < MOST_UNDER_WAY && this.tokens >= 1) {
       const [first] = this.waiting.Node.size > 0 ? this.waiting.Node : this.waiting.Pod;

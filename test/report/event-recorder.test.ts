@@ -136,6 +136,18 @@ describe('events of Nodes and Pods', () => {
     expect(note).toMatch(new RegExp(`recorded here: (${piece})+…$`, 'u'));
   });
 
+  test('are written within a minute after the clock was set back', async () => {
+    const started = start();
+    const { clock, sent, answers } = started;
+    answers.push({ outcome: 'pushed back', message: 'busy', retryAfterMs: undefined });
+    replace(started);
+    await clock.advance(100);
+    clock.setBack(3_600_000);
+    for (let number = 2; number <= 50; number += 1) replace(started, number);
+    await clock.advance(70_000);
+    expect(sent).toHaveLength(51);
+  });
+
   test('are not written of a Node that is gone', async () => {
     const { events, clock, sent } = start();
     events.onNode(undefined, 'InstanceReplaced', { instance: 'i-1' });

@@ -23,6 +23,7 @@ type Pending = Timer & {
  */
 export class VirtualClock implements Clock {
   private time: number;
+  private setBackMs = 0;
   private state: number;
   private order = 0;
   private calls = 0;
@@ -37,7 +38,12 @@ export class VirtualClock implements Clock {
   now(): number {
     this.calls += 1;
     if (this.calls > RESTLESS) throw new Error('asked for the time again and again, never waiting');
-    return this.time;
+    return this.time - this.setBackMs;
+  }
+
+  /** As the clock of a host is: what had been armed fires when it would have. */
+  setBack(ms: number): void {
+    this.setBackMs += ms;
   }
 
   after(delayMs: number, callback: () => void): Timer {

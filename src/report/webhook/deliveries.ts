@@ -177,8 +177,11 @@ class Deliveries implements OpenWebhook {
 
   private pump(): void {
     const { clock } = this.ports;
+    const now = clock.now();
+    // A clock may be set back.
+    this.holdUntil = Math.min(this.holdUntil, now + LONGEST_RETRY_AFTER_MS);
     for (const node of this.ready) {
-      const heldMs = this.holdUntil - clock.now();
+      const heldMs = this.holdUntil - now;
       if (heldMs > 0) {
         this.holdTimer ??= clock.after(heldMs, () => {
           this.holdTimer = undefined;

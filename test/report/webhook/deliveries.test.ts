@@ -236,6 +236,17 @@ describe('a message that is not taken', () => {
     await ended(1);
   });
 
+  test('waits no longer than five minutes when the clock is set back meanwhile', async () => {
+    const { receiver, clock, webhook, ended, failed } = await start();
+    receiver.answerNext({ status: 429, headers: { 'retry-after': '120' } });
+    webhook.received(receipt());
+    await failed(1);
+    clock.setBack(86_400_000);
+    await clock.advance(301_000);
+    await ended(1);
+    expect(receiver.deliveries()).toHaveLength(2);
+  });
+
   test('does not hold up those of other nodes, only the next of its own', async () => {
     const { receiver, clock, webhook, counted, ended, failed } = await start();
     receiver.answerNext({ status: 500 });

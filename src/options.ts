@@ -131,8 +131,10 @@ function requirementPattern(): string {
   ].join('|')})`;
 }
 
+const PORT_PATTERN =
+  '([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])';
 /** Without user and password, which belong into a header. */
-const WEBHOOK_URL_PATTERN = String.raw`https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,4})?([/?][!-~]*)?`;
+const WEBHOOK_URL_PATTERN = String.raw`https?://([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?|\[[0-9a-f:]+\])(:${PORT_PATTERN})?([/?][!-~]*)?`;
 const HEADER_PATTERN = String.raw`"[-A-Za-z0-9_]{1,100}" *: *"([ !#-\[\]-~]|\\["\\/])*"`;
 const HEADERS_PATTERN = String.raw`^ *\{ *(${HEADER_PATTERN} *(, *${HEADER_PATTERN} *)*)?\} *$`;
 const HEADERS = new RegExp(HEADERS_PATTERN);

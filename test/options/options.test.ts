@@ -342,6 +342,7 @@ describe('the patterns for whoever checks beforehand', () => {
     ['EVENT_ACCOUNTS', '123456789012, 210987654321'],
     ['VOLUNTARY_DRAIN_LIMIT', '33%'],
     ['WEBHOOK_URL', 'https://hooks.example.com/services/T000/B000/XXXX?a=b'],
+    ['WEBHOOK_URL', 'http://receiver.chat.svc:30080/hook'],
     ['WEBHOOK_HEADERS', '{"Authorization": "Bearer abc", "X-Routing-Key":"0123"}'],
     ['WEBHOOK_SECRET', SIGNING_SECRET],
     ['WEBHOOK_STAGES', 'drained, failed'],
@@ -445,7 +446,26 @@ describe('the options of the webhook', () => {
       'WEBHOOK_HEADERS has content-type in it, but without WEBHOOK_TEMPLATE a message is a CloudEvent, which says itself what it is.',
     ],
     [{ WEBHOOK_TEMPLATE: ' '.repeat(65_537) }, 'WEBHOOK_TEMPLATE is longer than 65536 characters.'],
-    [{ HTTPS_PROXY: 'proxy' }, 'HTTPS_PROXY is no URL, and the webhook would go by that proxy.'],
+    ...['proxy', 'proxy.example.com:3128', 'user:pass@proxy:3128', 'http://user:50%@proxy'].map(
+      (HTTPS_PROXY): [Record<string, string>, string] => [
+        { HTTPS_PROXY },
+        'HTTPS_PROXY is no URL of a proxy (http://HOST:PORT), and the webhook would go by it.',
+      ],
+    ),
+    ...['Expect', 'Proxy-Authorization', 'Upgrade'].map(
+      (name): [Record<string, string>, string] => [
+        { WEBHOOK_HEADERS: JSON.stringify({ [name]: 'x' }) },
+        `WEBHOOK_HEADERS has ${name.toLowerCase()} in it, which is not for it to set.`,
+      ],
+    ),
+    [
+      { WEBHOOK_TEMPLATE: '{"key": S3CRET, "node": "{{ node }}"}' },
+      `WEBHOOK_TEMPLATE makes no JSON of the stage received: Unexpected token 'S', "…" is not valid JSON.`,
+    ],
+    [
+      { WEBHOOK_TEMPLATE: '{"node": "{{ node ", "key": "S3CRET"}' },
+      'WEBHOOK_TEMPLATE cannot be filled in: output "…" not closed, line:1, col:11.',
+    ],
   ])('%j is refused: %s', (given, fault) => {
     expect(faults([], { ...all, ...given })).toEqual([fault]);
   });

@@ -34,6 +34,8 @@ export const cloudEvents: BodyFormat = {
 
 /** Of what one rendering may make, in characters and items. */
 const MOST_RENDERED = 4_000_000;
+/** Nothing else happens in this process meanwhile. */
+const LONGEST_RENDERING_MS = 1000;
 
 /**
  * Liquid (https://liquidjs.com). Reads no files. Of a JSON body every value is escaped for a place
@@ -45,6 +47,7 @@ function engineFor(json: boolean): Liquid {
     ownPropertyOnly: true,
     templates: {},
     memoryLimit: MOST_RENDERED,
+    renderLimit: LONGEST_RENDERING_MS,
     ...(json && { outputEscape: escapeForJson }),
   });
   engine.registerFilter('json', { raw: true, handler: (value: unknown) => JSON.stringify(value) });
@@ -91,9 +94,8 @@ export function templateFormat(
     }
     return format;
   } catch (error) {
-    return {
-      fault: `cannot be filled in: ${error instanceof Error ? error.message : 'no reason'}`,
-    };
+    const reason = error instanceof Error ? withoutQuotations(error.message) : 'no reason';
+    return { fault: `cannot be filled in: ${reason}` };
   }
 }
 
@@ -106,8 +108,13 @@ function jsonFault(text: string): string | undefined {
     JSON.parse(text);
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return error instanceof Error ? withoutQuotations(error.message) : String(error);
   }
+}
+
+/** A template may have a key in it, as some receivers want it. */
+function withoutQuotations(message: string): string {
+  return message.replace(/(\.\.\.)?"[^]*"(\.\.\.)?/, '"…"');
 }
 
 const LABEL_FIELDS = ['nodeLabels', 'NodeLabels'];

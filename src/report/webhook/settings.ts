@@ -24,12 +24,16 @@ export type WebhookSettings = Readonly<{
   format: BodyFormat;
 }>;
 
-/** Set for each message. */
-const OURS = [
+/** Set for each message, or between us and whoever is next on its way. */
+const NOT_THEIRS = [
   'connection',
   'content-length',
+  'expect',
   'host',
+  'keep-alive',
+  'proxy-authorization',
   'transfer-encoding',
+  'upgrade',
   'webhook-id',
   'webhook-signature',
   'webhook-timestamp',
@@ -50,7 +54,7 @@ export function webhookSettings(
       value,
     ]),
   );
-  for (const name of OURS) {
+  for (const name of NOT_THEIRS) {
     if (name in headers)
       faults.push(`WEBHOOK_HEADERS has ${name} in it, which is not for it to set.`);
   }
@@ -68,8 +72,10 @@ export function webhookSettings(
   }
   for (const variable of webhookUrl === undefined ? [] : PROXIES) {
     const proxy = environment[variable];
-    if (proxy === undefined || proxy === '' || URL.canParse(proxy)) continue;
-    faults.push(`${variable} is no URL, and the webhook would go by that proxy.`);
+    if (proxy === undefined || proxy === '' || isProxy(proxy)) continue;
+    faults.push(
+      `${variable} is no URL of a proxy (http://HOST:PORT), and the webhook would go by it.`,
+    );
   }
   if (faults.length > 0 || 'fault' in format) return { faults };
   if (webhookUrl === undefined) return undefined;
@@ -86,6 +92,15 @@ const NOTHING_WITHOUT_URL = [
 
 /** As undici reads them. */
 const PROXIES = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'];
+const PROXY_PROTOCOLS = ['http:', 'https:', 'socks:', 'socks5:'];
+
+/** `proxy.example.com:3128` is a URL, too: of a protocol `proxy.example.com:`. */
+function isProxy(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password } = new URL(text);
+  const isEncoded = [username, password].every((part) => !/%(?![0-9A-Fa-f]{2})/.test(part));
+  return isEncoded && PROXY_PROTOCOLS.includes(protocol);
+}
 
 function formatOf(
   { webhookTemplate, webhookTemplateFile: file, webhookStages: stages }: WebhookOptions,

@@ -121,6 +121,10 @@ describe('a template', () => {
     ['{"a":1{% if stage == "failed" %},{% endif %}}', 'makes no JSON of the stage failed: '],
     ['{% render "/etc/passwd" %}', 'cannot be filled in: '],
     ['{% for i in (1..100000000) %}x{% endfor %}', 'cannot be filled in: memory alloc limit'],
+    [
+      '{% for i in (1..3900000) %}{% assign x = i %}{% endfor %}{}',
+      'cannot be filled in: template render limit',
+    ],
   ])('that is wrong is told so: %s', (template, fault) => {
     expect(faultOf(template)).toContain(fault);
   });

@@ -1,4 +1,6 @@
 import { INTERRUPTION_KINDS } from '../plan/rows.ts';
+import { OUTCOMES } from './outcome.ts';
+import { STAGES } from './webhook/message.ts';
 
 /**
  * Every metric, as `/metrics` shows it under the prefix `node_termination_`. docs/metrics.md is
@@ -88,11 +90,13 @@ export const METRICS = {
     type: 'counter',
     labels: ['outcome', 'result'],
     help: 'Outcomes for the event bus, sent or dropped (EVENT_BUS_NAME).',
+    zeros: { outcome: OUTCOMES, result: ['sent', 'dropped'] },
   },
   webhook_messages_total: {
     type: 'counter',
     labels: ['stage', 'result'],
     help: 'Messages for the receiver of WEBHOOK_URL, sent or dropped.',
+    zeros: { stage: STAGES, result: ['sent', 'dropped'] },
   },
 
   kubernetes_events_total: {

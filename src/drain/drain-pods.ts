@@ -133,6 +133,11 @@ export class DrainPods {
     this.onNews = onNews;
   }
 
+  /** Otherwise nothing is known of them. */
+  get isListed(): boolean {
+    return this.lists > 0;
+  }
+
   close(): void {
     for (const uid of this.tasks.keys()) this.ports.departures.unregister(uid);
     this.endUse?.();

@@ -177,8 +177,9 @@ export class DrainStory {
     });
     this.tellNode(node, end, pods, spareMs);
     // By policy there was nothing to bring about.
-    if (end === 'not drained by policy') return;
-    if (pods.stayed > 0) this.tellOutcome('not-possible', pods);
+    if (plan?.action !== 'drain') return;
+    if (!this.tasks.isListed) this.tellOutcome('not-possible', undefined);
+    else if (pods.stayed > 0) this.tellOutcome('not-possible', pods);
     else this.tellOutcome(pods.deletedPastBudget > 0 ? 'forced' : 'drained', pods);
   }
 
@@ -209,7 +210,7 @@ export class DrainStory {
     else if (end !== 'node gone') objectEvents.onNode(node, 'DrainEnded', { why: end });
   }
 
-  private tellOutcome(outcome: InterruptionOutcome['outcome'], pods: PodCounts): void {
+  private tellOutcome(outcome: InterruptionOutcome['outcome'], pods: PodCounts | undefined): void {
     const { clock, outcomes } = this.ports;
     const { journal, plan } = this.state();
     const podNames = this.tasks.names();

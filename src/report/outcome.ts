@@ -72,7 +72,9 @@ export const outcomeEventSchema = z
       .describe('From the end to the deadline; negative if it came too late.'),
     pods: podCountsSchema
       .optional()
-      .describe('Of the whole node, by how they left; absent where it was not drained.'),
+      .describe(
+        'Of the whole node, by how they left; absent where it was not drained, or nobody knows.',
+      ),
   })
   .describe('Detail of the event `Node Interruption Outcome`.');
 

@@ -141,6 +141,44 @@ describe('the outcome of an interruption', () => {
     expect(outcomes.receipts).toHaveLength(1);
     expect(outcomes.told).toEqual([]);
   });
+
+  test('is not told of a Node that goes where policy asked for marks alone', async () => {
+    const outside = new Outside();
+    const { cluster, sqs, autoScaling } = outside;
+    cluster.addNode('node-1');
+    const { clock, outcomes, ...ports } = outside.connect();
+    const actions = { ...policy().actions, 'terminate-hook': 'cordon' } as const;
+    const controller = startController({ clock, outcomes, ...ports }, flowPolicy({ actions }));
+    onTestFinished(() => clock.resolved(controller.stop(), 10_000));
+    ports.hooks.completions.answerBy(() => ({
+      outcome: 'failed',
+      denied: false,
+      message: 'throttled',
+    }));
+    const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
+    autoScaling.begin(hook, 300);
+    sqs.send(messages.terminateHook({ ...hook, time: clock.now() }));
+    await clock.advance(10_000);
+    cluster.deleteNode('node-1');
+    await clock.advance(10_000);
+    ports.hooks.completions.answerBy(undefined);
+    await clock.advance(300_000);
+    expect(ports.report.told('node gone')).toHaveLength(1);
+    expect(outcomes.told).toEqual([]);
+  });
+
+  test('whose Node goes before anybody knows its pods: not possible', async () => {
+    const { cluster, pods, sqs, clock, events } = start();
+    pods.lists.answerBy(() => {
+      throw new Error('no answer');
+    });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(5000);
+    cluster.deleteNode('node-1');
+    await clock.advance(60_000);
+    expect(events).toMatchObject([{ outcome: 'not-possible' }]);
+    expect(events[0]?.pods).toBeUndefined();
+  });
 });
 
 describe('the receipt of an interruption', () => {

@@ -164,8 +164,11 @@ function describe(told: InterruptionReceived | InterruptionOutcome): string {
     }
     case 'late':
       return `Node ${node} was not empty in time, for ${what}: ${countOf(stayed)} there at the deadline.`;
-    case 'not-possible':
-      return `Node ${node} or its machine was gone before it was empty, for ${what}: ${countOf(stayed)} had not left.`;
+    case 'not-possible': {
+      const left =
+        told.pods === undefined ? 'its pods are not known' : `${countOf(stayed)} had not left`;
+      return `Node ${node} or its machine was gone before it was empty, for ${what}: ${left}.`;
+    }
     case 'cancelled':
       return `Over before node ${node} was empty: ${what}.`;
     default:

@@ -178,6 +178,10 @@ describe('what a message says', () => {
       'Node node-1 or its machine was gone before it was empty, for spot interruption of instance i-0123456789abcdef0: 0 pods had not left.',
     ],
     [
+      end({ outcome: 'not-possible', pods: undefined }),
+      'Node node-1 or its machine was gone before it was empty, for spot interruption of instance i-0123456789abcdef0: its pods are not known.',
+    ],
+    [
       end({ outcome: 'cancelled', pods: undefined }),
       'Over before node node-1 was empty: spot interruption of instance i-0123456789abcdef0.',
     ],

@@ -5,6 +5,7 @@ import type {
   Interruption,
   UnknownFields,
 } from './interruption.ts';
+import { isoTime } from './iso-time.ts';
 import { INTERRUPTION_KINDS, isRow, ROWS } from './rows.ts';
 
 /**
@@ -290,11 +291,11 @@ export function writeJournal(journal: Journal): string | undefined {
       cordonedByUs: journal.cordonedByUs,
       labelledByUs: journal.labelledByUs,
       labelBefore: journal.labelBefore,
-      settledAt: isoTime(journal.settledAt),
-      notBeforeAt: isoTime(journal.notBeforeAt),
-      runningAt: isoTime(signs.runningAt),
-      leftPoolAt: isoTime(signs.leftPoolAt),
-      aliveAt: isoTime(signs.aliveAt),
+      settledAt: isoIfKnown(journal.settledAt),
+      notBeforeAt: isoIfKnown(journal.notBeforeAt),
+      runningAt: isoIfKnown(signs.runningAt),
+      leftPoolAt: isoIfKnown(signs.leftPoolAt),
+      aliveAt: isoIfKnown(signs.aliveAt),
       ...(signs.stopped && { [`${signs.stopped.state}At`]: isoTime(signs.stopped.at) }),
       outOfServiceByUs: signs.outOfServiceByUs || undefined,
       interruptions: journal.live.map(fromInterruption),
@@ -318,15 +319,15 @@ function fromInterruption(interruption: Interruption): Record<string, unknown> {
     kind: interruption.kind,
     time: isoTime(interruption.time),
     recordedAt: isoTime(interruption.recordedAt),
-    deadlineAt: isoTime(interruption.deadlineAt),
-    begunAt: isoTime(interruption.begunAt),
+    deadlineAt: isoIfKnown(interruption.deadlineAt),
+    begunAt: isoIfKnown(interruption.begunAt),
     change: change && fromChange(change),
     hook: hook && {
       group: hook.group,
       name: hook.name,
       token: hook.token,
       timeoutSeconds: hook.timeoutSeconds,
-      completedAt: isoTime(hook.completedAt),
+      completedAt: isoIfKnown(hook.completedAt),
       ...hook.unknown,
     },
     ...interruption.unknown,
@@ -335,13 +336,13 @@ function fromInterruption(interruption: Interruption): Record<string, unknown> {
 
 function fromChange(change: ChangeVersion): Record<string, unknown> {
   return {
-    startAt: isoTime(change.startAt),
-    endAt: isoTime(change.endAt),
+    startAt: isoIfKnown(change.startAt),
+    endAt: isoIfKnown(change.endAt),
     updatedAt: isoTime(change.updatedAt),
     closed: change.closed || undefined,
-    doneUntil: isoTime(change.doneUntil),
+    doneUntil: isoIfKnown(change.doneUntil),
     told: change.told.map(({ startAt, time, unknown }) => ({
-      startAt: isoTime(startAt),
+      startAt: isoIfKnown(startAt),
       time: isoTime(time),
       ...unknown,
     })),
@@ -349,15 +350,10 @@ function fromChange(change: ChangeVersion): Record<string, unknown> {
   };
 }
 
-/** RFC 3339: people read the annotation too. */
-function isoTime(time: number): string;
-function isoTime(time: number | undefined): string | undefined;
-function isoTime(time: number | undefined): string | undefined {
-  return time === undefined ? undefined : new Date(Math.min(time, LATEST_DATE)).toISOString();
+/** People read the annotation too. */
+function isoIfKnown(time: number | undefined): string | undefined {
+  return time === undefined ? undefined : isoTime(time);
 }
-
-/** The last moment a Date can hold; a forged message may add up to more. */
-const LATEST_DATE = 8.64e15;
 
 function fits(text: string): boolean {
   // Three bytes of UTF-8 are the most that one unit of a string comes to.

@@ -1,3 +1,4 @@
+import { isoTime } from '../plan/iso-time.ts';
 import type { InterruptionKind } from '../plan/rows.ts';
 
 /** What an event on a Node tells beside its reason. Times are epoch ms. */
@@ -287,7 +288,7 @@ function counted(count: number, noun: string): string {
 
 /** To the second. */
 function utc(at: number): string {
-  return new Date(at).toISOString().replace(/\.\d+/, '');
+  return isoTime(at).replace(/\.\d+/, '');
 }
 
 /** The object that an event is about. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Interruption } from '../plan/interruption.ts';
+import { isoTime } from '../plan/iso-time.ts';
 import { INTERRUPTION_KINDS } from '../plan/rows.ts';
 
 /** That one interruption was recorded on its Node, for whoever is told of it outside of this process. */
@@ -90,13 +91,13 @@ export function outcomeEvent(told: InterruptionOutcome): OutcomeEvent {
     kind: interruption.kind,
     interruption: interruption.id,
     outcome: told.outcome,
-    time: new Date(interruption.time).toISOString(),
-    recordedAt: new Date(interruption.recordedAt).toISOString(),
+    time: isoTime(interruption.time),
+    recordedAt: isoTime(interruption.recordedAt),
     ...(deadlineAt !== undefined && {
-      deadline: new Date(deadlineAt).toISOString(),
+      deadline: isoTime(deadlineAt),
       secondsToSpare: Math.round((deadlineAt - endedAt) / 100) / 10,
     }),
-    endedAt: new Date(endedAt).toISOString(),
+    endedAt: isoTime(endedAt),
     ...(told.pods && { pods: told.pods }),
   };
 }

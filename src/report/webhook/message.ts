@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { isoTime } from '../../plan/iso-time.ts';
 import type { NodeFacts } from '../../plan/node.ts';
 import { INTERRUPTION_KINDS, ROWS, type InterruptionKind } from '../../plan/rows.ts';
 import {
@@ -97,21 +98,17 @@ export function webhookMessage(
     interruption: interruption.id,
     autoScalingGroup: interruption.hook?.group ?? null,
     lifecycleHook: interruption.hook?.name ?? null,
-    time: iso(interruption.time),
-    startTime: iso(interruption.change?.startAt ?? interruption.time),
-    recordedAt: iso(interruption.recordedAt),
-    deadline: deadlineAt === undefined ? null : iso(deadlineAt),
-    endedAt: end === undefined ? null : iso(end.endedAt),
+    time: isoTime(interruption.time),
+    startTime: isoTime(interruption.change?.startAt ?? interruption.time),
+    recordedAt: isoTime(interruption.recordedAt),
+    deadline: deadlineAt === undefined ? null : isoTime(deadlineAt),
+    endedAt: end === undefined ? null : isoTime(end.endedAt),
     secondsToSpare: end === undefined ? null : (secondsToSpare(end) ?? null),
     podCounts: end?.pods ?? null,
     pods: [...(end?.podNames.left ?? [])],
     podsLeft: [...(end?.podNames.stayed ?? [])],
   };
   return { id: `${eventId}-${stage}`, data, nodeLabels: facts.labels };
-}
-
-function iso(at: number): string {
-  return new Date(at).toISOString();
 }
 
 function secondsToSpare({ deadlineAt, endedAt }: InterruptionOutcome): number | undefined {
@@ -149,7 +146,7 @@ function describe(told: InterruptionReceived | InterruptionOutcome): string {
   const what = `${KIND_WORDS[kind]}${by} of instance ${instanceId}`;
   if (!('outcome' in told)) {
     const until =
-      deadlineAt === undefined ? '' : `; its pods have to be gone by ${iso(deadlineAt)}`;
+      deadlineAt === undefined ? '' : `; its pods have to be gone by ${isoTime(deadlineAt)}`;
     return `Recorded on node ${node}: ${what}${until}.`;
   }
   const { evicted = 0, deletedPastBudget = 0, leftByThemselves = 0, stayed = 0 } = told.pods ?? {};

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { outcomeEvent } from '../../../src/report/outcome.ts';
 import { templateFormat, type BodyFormat } from '../../../src/report/webhook/body.ts';
 import {
   exampleMessages,
@@ -187,6 +188,17 @@ describe('what a message says', () => {
     ],
   ])('is a sentence, too', (told, sentence) => {
     expect(webhookMessage(told).data.description).toBe(sentence);
+  });
+
+  test('of a time that no date can hold is the last that one can', () => {
+    const far = 9e15;
+    const told = end({ deadlineAt: far, interruption: interruption({ time: -far }) });
+    const { deadline, time } = webhookMessage(told).data;
+    expect([deadline, time]).toEqual([
+      '+275760-09-13T00:00:00.000Z',
+      '-271821-04-20T00:00:00.000Z',
+    ]);
+    expect(outcomeEvent(told)).toMatchObject({ deadline, time });
   });
 
   test('of a scheduled change is its start, too', () => {

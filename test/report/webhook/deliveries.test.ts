@@ -70,7 +70,7 @@ describe('a message', () => {
       source: 'node-termination-controller',
       type: 'node-termination-controller.interruption.received',
       subject: 'node-1',
-      time: '2026-03-01T12:00:00.500Z',
+      time: '2026-03-01T12:00:01.000Z',
       datacontenttype: 'application/json',
       data: { version: 1, stage: 'received', outcome: null, node: 'node-1', pods: [] },
     });

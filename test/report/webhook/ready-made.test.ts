@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { templateFormat } from '../../../src/report/webhook/body.ts';
 import { exampleMessages, webhookMessage } from '../../../src/report/webhook/message.ts';
-import { end, interruption, receipt } from './told.ts';
+import { interruption } from '../../plan/samples.ts';
+import { end, receipt } from './told.ts';
 
 const folder = resolve(import.meta.dirname, '../../../deploy/chart/files/webhook');
 

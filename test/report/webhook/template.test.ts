@@ -6,7 +6,8 @@ import {
   webhookDataSchema,
   webhookMessage,
 } from '../../../src/report/webhook/message.ts';
-import { end, interruption, receipt } from './told.ts';
+import { interruption } from '../../plan/samples.ts';
+import { end, receipt } from './told.ts';
 
 function formatOf(template: string, contentType = 'application/json'): BodyFormat {
   const format = templateFormat(template, contentType);

@@ -49,10 +49,7 @@ async function alone(): Promise<void> {
   await ceiling(world, storm);
   await addPods(world, storm);
   const controller = await startOn(world);
-  await quiet(world, names.slice(0, quietCount)).catch((e: unknown) => {
-    for (const l of controller.log.slice(0, 40)) console.log(l.text);
-    throw e;
-  });
+  await quiet(world, names.slice(0, quietCount));
   await stormOf(world, storm, controller.pid);
   console.log('exit', await controller.stop());
 }

@@ -40,14 +40,16 @@ describe('the sandbox', () => {
     expect(rows).toHaveLength(8);
     expect(rows[2]).toMatch(/^node-[abc]\d +spot notice +\d to node-.* \d+ s +drained$/);
     expect(rows[3]).toMatch(
-      /^node-[abc]\d +rebalance, spot notice +\d to node-.* \d+ s +drained, drained$/,
-    );
-    expect(rows[4]).toMatch(
       /^node-[abc]\d +terminate hook +\d to node-.* completed \(CONTINUE\) +drained$/,
     );
+    expect(rows[4]).toMatch(
+      /^node-[abc]\d +rebalance, spot notice +\d to node-.* \d+ s +drained, drained$/,
+    );
     expect(rows[6]).toContain('Every node was emptied in time');
-    // What the story promises shows in the controller's own log.
-    expect(text).toMatch(/still draining .*budget checkout/);
+    // What the story promises shows in what the controller tells.
+    expect(text).toMatch(
+      /EvictionRefused of pod checkout-\S+ says: Eviction refused\s+\(budget\s+checkout\)/,
+    );
     expect(text).toMatch(/pod grace shortened .*pod=encoder/);
     expect(text).toMatch(/In the chat: Recorded on node node-.*: spot interruption/);
     expect(text).toMatch(/In the chat: Node node-.* is empty, for spot interruption/);

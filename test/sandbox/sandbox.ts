@@ -16,6 +16,7 @@ import { startSandboxCluster, type SandboxCluster } from './cluster.ts';
 import { startLedger, type Ledger } from './ledger.ts';
 import { createFoundry, madeUpInstanceId, nodeSpecOf, type Machine } from './machines.ts';
 import type { SandboxOptions } from './options.ts';
+import { startRefusals } from './refusals.ts';
 import type { Screen } from './screen.ts';
 import {
   createCheckoutBudget,
@@ -58,7 +59,7 @@ const eventBus = 'outcomes';
 const chatMessageSchema = z.object({ text: z.string() });
 const spotNoticeMs = 120_000;
 /** How long messages about unknown instances are kept. The default of a minute would be long to watch. */
-export const unknownInstanceGraceSeconds = 8;
+export const unknownInstanceGraceSeconds = 3;
 const startLimitMs = 120_000;
 
 export type Surroundings = {
@@ -146,6 +147,11 @@ async function assemble(
         chat.push(text);
         screen.say(`In the chat: ${text}`);
       },
+    }),
+  );
+  keep(
+    startRefusals(api, cluster.namespace, (pod, note) => {
+      screen.say(`The event EvictionRefused of pod ${pod} says: ${note}`);
     }),
   );
   signal.throwIfAborted();

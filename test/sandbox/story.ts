@@ -10,7 +10,9 @@ import type { Screen } from './screen.ts';
 import type { App } from './workloads.ts';
 
 /** How long a new pod of `checkout` takes until it serves, during which its budget lets no other go. */
-const checkoutWarmsUpSeconds = 11;
+const checkoutWarmsUpSeconds = 4;
+/** Between one thing and the next: time to read what is told of it. */
+const pauseSeconds = 0.8;
 /** From so many nodes on, part of them goes at once. */
 const stormFromNodes = 20;
 
@@ -22,7 +24,7 @@ export async function tellStory(
   signal: AbortSignal,
 ): Promise<void> {
   const { interrupt } = sandbox;
-  const pause = async (seconds: number) => delay(seconds * 1000, undefined, { signal });
+  const pause = async () => delay(pauseSeconds * 1000, undefined, { signal });
   const cast = chooseCast(sandbox, chance);
 
   screen.say(
@@ -36,34 +38,35 @@ export async function tellStory(
   );
   await interrupt('spot', cast.spot);
   await untilMarked(sandbox, cast.spot);
-  await pause(1.5);
+  await pause();
+
+  screen.say(
+    `Auto Scaling scales in: ${cast.hook.name} is to go, but its lifecycle hook waits for somebody to say CONTINUE.`,
+  );
+  await interrupt('hook', cast.hook);
+  await untilMarked(sandbox, cast.hook);
+  await pause();
 
   screen.say(
     `Rebalance recommendation for ${cast.rebalance.name}: EC2 may take it some time. The pod of encoder there has a grace of 600 s, and no deadline says that it may not use them.`,
   );
   await interrupt('rebalance', cast.rebalance);
   await untilMarked(sandbox, cast.rebalance);
-  await pause(1.5);
-
-  const foreign = await sandbox.sendForeignNotice();
-  screen.say(
-    `A spot notice for ${foreign}, which is in another cluster. It waits, hidden, in case a node of that instance registers, and is deleted after ${unknownInstanceGraceSeconds} s (a minute by default).`,
-  );
-  await pause(1.5);
+  await pause();
 
   screen.say(
     `Now a spot notice for ${cast.rebalance.name} as well: the drain that runs gets a deadline, encoder a shorter grace.`,
   );
   await interrupt('spot', cast.rebalance);
-  await pause(1.5);
+  await pause();
 
+  const foreign = await sandbox.sendForeignNotice();
   screen.say(
-    `Auto Scaling scales in: ${cast.hook.name} is to go, but its lifecycle hook waits for somebody to say CONTINUE.`,
+    `A spot notice for ${foreign}, which is in another cluster. It waits, hidden, in case a node of that instance registers, and is deleted after ${unknownInstanceGraceSeconds} s (a minute by default).`,
   );
-  await interrupt('hook', cast.hook);
 
   if (cast.storm.length > 0) {
-    await pause(1.5);
+    await pause();
     screen.say(`Spot capacity runs out: notices for ${cast.storm.length} more nodes at once.`);
     await Promise.all(cast.storm.map(async (machine) => interrupt('spot', machine)));
   }
@@ -76,11 +79,16 @@ type Cast = Readonly<Record<'spot' | 'rebalance' | 'hook', Machine>> & {
 function chooseCast(sandbox: Sandbox, chance: Chance): Cast {
   const all = sandbox.machines();
   const free = new Set(all);
+  const zonesStruck = new Set<string>();
   const choose = (app: App): Machine => {
     const having = [...free].filter(({ name }) => hasPodOf(sandbox, app, name));
+    // Two in one zone might leave its load balancers with too few targets: another story.
+    const elsewhere = having.filter(({ zone }) => !zonesStruck.has(zone));
     // A scheduler of its own mind may have put them all on one node.
-    const chosen = chance.pick(having.length > 0 ? having : [...free]);
+    const wanted = [elsewhere, having, [...free]].find(({ length }) => length > 0) ?? [];
+    const chosen = chance.pick(wanted);
     free.delete(chosen);
+    zonesStruck.add(chosen.zone);
     return chosen;
   };
   const encoding = choose('encoder');
@@ -110,7 +118,7 @@ async function exhaustBudget(sandbox: Sandbox, sparing: Machine): Promise<void> 
   const { api, cluster, ledger } = sandbox;
   const { namespace } = cluster;
   sandbox.behave('checkout', {
-    exitsAfterSeconds: 1,
+    exitsAfterSeconds: 0.5,
     readyAfterSeconds: checkoutWarmsUpSeconds,
   });
   const victim = ledger.lives().find(({ app, node, leftAtStep }) => {

@@ -40,14 +40,14 @@ export function workloadsFor(nodes: number, chance: Chance): readonly Workload[]
       kind: 'deployments',
       replicas: 3,
       graceSeconds: 30,
-      behaviour: endsAfter(1, 2),
+      behaviour: endsAfter(0.5, 1),
     },
     {
       app: 'ledger',
       kind: 'statefulsets',
       replicas: 3,
       graceSeconds: 60,
-      behaviour: endsAfter(2, 4),
+      behaviour: endsAfter(2, 3),
     },
     // Longer than any spot notice leaves: a film that is half encoded.
     {
@@ -55,7 +55,7 @@ export function workloadsFor(nodes: number, chance: Chance): readonly Workload[]
       kind: 'deployments',
       replicas: 1,
       graceSeconds: 600,
-      behaviour: endsAfter(9, 12),
+      behaviour: endsAfter(4.5, 5.2),
     },
   ];
 }

@@ -82,7 +82,8 @@ export function eventAnswer(answer: Answer, method: 'POST' | 'PATCH'): EventAnsw
   if (status === 404 && method === 'PATCH') return { outcome: 'gone' };
   const isOver = hasCause(answer, 'NamespaceTerminating');
   const mayPass = status === 401 || status === 403 || status === 429 || status >= 500;
-  if (isOver || isOfWebhook(message) || !mayPass) return { outcome: 'refused', message };
+  const isAlone = isOver || isOfWebhook(message) || isOfQuota(message);
+  if (isAlone || !mayPass) return { outcome: 'refused', message };
   return { outcome: 'pushed back', message, retryAfterMs: retryAfterMs(answer) };
 }
 
@@ -107,6 +108,14 @@ const CONTENDED = /couldn't update PodDisruptionBudget "([^"]+)" due to conflict
 
 function isOfWebhook(message: string): boolean {
   return /admission webhook "|failed calling webhook/.test(message);
+}
+
+/**
+ * One namespace has had enough of them: a 403, too, but where rights are missing it names the user.
+ * https://kubernetes.io/docs/concepts/policy/resource-quotas/#how-kubernetes-resourcequotas-work
+ */
+function isOfQuota(message: string): boolean {
+  return / is forbidden: [a-z ]*\bquota\b/.test(message);
 }
 
 function isAboutBudget(answer: Failure): boolean {

@@ -86,6 +86,16 @@ const failure = (status: number, body: unknown = {}, retryAfter?: string): Answe
   retryAfter,
 });
 const terminating = { details: { causes: [{ reason: 'NamespaceTerminating' }] } };
+const quota = {
+  reason: 'Forbidden',
+  message:
+    'events.events.k8s.io "web-1.abc1" is forbidden: exceeded quota: few, requested: count/events.events.k8s.io=1, used: count/events.events.k8s.io=1, limited: count/events.events.k8s.io=1',
+};
+const rights = {
+  reason: 'Forbidden',
+  message:
+    'events.events.k8s.io is forbidden: User "system:serviceaccount:quota:quota" cannot create resource "events" in API group "events.k8s.io" in the namespace "shop": no quota',
+};
 const webhook = { message: 'failed calling webhook "events.example.com"' };
 
 test.each<[string, 'create' | 'update', Answer, object]>([
@@ -99,6 +109,8 @@ test.each<[string, 'create' | 'update', Answer, object]>([
   ['the namespace is gone', 'create', failure(404), { outcome: 'refused' }],
   ['the namespace is going', 'create', failure(403, terminating), { outcome: 'refused' }],
   ['a webhook refuses', 'create', failure(500, webhook), { outcome: 'refused' }],
+  ['the quota of its namespace is used up', 'create', failure(403, quota), { outcome: 'refused' }],
+  ['the right to is missing', 'create', failure(403, rights), { outcome: 'pushed back' }],
   ['it is invalid', 'create', failure(422), { outcome: 'refused' }],
   ['it is forbidden', 'create', failure(403), { outcome: 'pushed back' }],
   [

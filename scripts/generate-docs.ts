@@ -10,6 +10,7 @@ import {
   BURST,
   EVENTS_PER_SECOND,
   MOST_ATTEMPTS,
+  MOST_REMEMBERED,
   MOST_UNDER_WAY,
   MOST_WAITING,
 } from '../src/report/event-recorder.ts';
@@ -95,7 +96,7 @@ ${table(POD_EVENTS)}
 
 ## What they cost
 
-They are the last of all requests: at most ${EVENTS_PER_SECOND} a second after a first ${BURST}, ${MOST_UNDER_WAY} at a time, none while marks are about, and none for a while (5 s, then longer) when the API server pushes back; the chart has a FlowSchema that puts them below all others there. An event is tried ${MOST_ATTEMPTS} times at most. What is told again with the same words is one event with a count, written at its first repetition, then every half an hour, and when it has not been told for six minutes. Of what waits, ${MOST_WAITING} of Nodes and as many of Pods are kept, those of Nodes go first, and what finds no room is dropped: \`node_termination_kubernetes_events_total\` counts all of them by result. The log has all that happens. KUBERNETES_EVENTS=false switches them off, and the chart then grants no right to write them; DRY_RUN writes none.
+They are the last of all requests: at most ${EVENTS_PER_SECOND} a second after a first ${BURST}, ${MOST_UNDER_WAY} at a time, none while marks are about, and none for a while (5 s, then longer) when the API server pushes back; the chart has a FlowSchema that puts them below all others there. An event is tried ${MOST_ATTEMPTS} times at most. What is told again with the same words is one event with a count, written at its first repetition, then every half an hour, and when it has not been told for six minutes; the latest ${MOST_REMEMBERED} are known for that. Of what waits, repetitions included, ${MOST_WAITING} of Nodes and as many of Pods are kept, those of Nodes go first, and what finds no room is dropped: \`node_termination_kubernetes_events_total\` counts all of them by result. The log has all that happens. KUBERNETES_EVENTS=false switches them off, and the chart then grants no right to write them; DRY_RUN writes none.
 `;
 }
 

@@ -45,9 +45,10 @@ type Remembered = {
 export const EVENTS_PER_SECOND = 10;
 export const BURST = 100;
 export const MOST_UNDER_WAY = 2;
-/** Of nodes and of pods each. */
+/** Of nodes and of pods each, repetitions included. */
 export const MOST_WAITING = 1000;
-const MOST_REMEMBERED = 4096;
+/** Which of those told are told again: of nodes and pods together. */
+export const MOST_REMEMBERED = 4096;
 export const MOST_ATTEMPTS = 5;
 /** The wait for a place on the connection included. */
 const WRITE_WITHIN_MS = 10_000;
@@ -93,7 +94,7 @@ export class EventRecorder {
     const key = JSON.stringify([told.subject.uid, told.reason, told.note]);
     const known = this.remembered.get(key);
     if (known !== undefined) this.repeat(known, now);
-    else if (this.waiting[told.subject.kind].size >= MOST_WAITING) this.count(told, 'dropped');
+    else if (!this.hasRoom(told)) this.count(told, 'dropped');
     else this.take(key, { ...told, name: this.nameFor(told.subject), at: now, series: undefined });
     this.pump();
   }
@@ -108,6 +109,17 @@ export class EventRecorder {
       waiting.clear();
     }
     this.remembered.clear();
+  }
+
+  private hasRoom({ subject }: Readonly<{ subject: Subject }>): boolean {
+    return this.waiting[subject.kind].size < MOST_WAITING;
+  }
+
+  /** Whether there was room: that is no less scarce for repetitions. */
+  private enqueue(known: Remembered): boolean {
+    if (!this.hasRoom(known.event)) return false;
+    this.waiting[known.event.subject.kind].add(known);
+    return true;
   }
 
   private take(key: string, event: ObjectEvent): void {
@@ -128,7 +140,7 @@ export class EventRecorder {
     this.count(event, 'repeated');
     if (!known.isWritten) return;
     if (known.writtenCount === 1 || now - known.writtenAt >= SERIES_WRITTEN_EVERY_MS) {
-      this.waiting[event.subject.kind].add(known);
+      this.enqueue(known);
     }
   }
 
@@ -139,8 +151,9 @@ export class EventRecorder {
     for (const [key, known] of this.remembered) {
       const { event, isWritten, writtenCount } = known;
       if (!isWritten || now - (event.series?.lastAt ?? event.at) < SERIES_ENDS_AFTER_MS) continue;
+      // Where there is no room, it ends with the next sweep.
+      if ((event.series?.count ?? 1) > writtenCount && !this.enqueue(known)) continue;
       this.remembered.delete(key);
-      if ((event.series?.count ?? 1) > writtenCount) this.waiting[event.subject.kind].add(known);
     }
     if (this.remembered.size > 0) {
       this.sweep = this.ports.clock.after(SERIES_ENDS_AFTER_MS, () => this.endSeries());
@@ -217,9 +230,7 @@ export class EventRecorder {
         this.pauseMs = FIRST_PAUSE_MS;
         this.isFailing = false;
         // Told again while it was on its way.
-        if (known.writtenCount === 1 && known.event.series !== undefined) {
-          this.waiting[event.subject.kind].add(known);
-        }
+        if (known.writtenCount === 1 && known.event.series !== undefined) this.enqueue(known);
         return;
       case 'gone':
         this.forget(known);
@@ -230,7 +241,7 @@ export class EventRecorder {
           event: event.reason,
           reason: answer.message,
         });
-        this.giveUp(known);
+        this.giveUp(known, 'failed');
         return;
       case 'pushed back':
         this.tellFailure(answer.message);
@@ -238,16 +249,16 @@ export class EventRecorder {
           clock.now() + Math.min(answer.retryAfterMs ?? this.pauseMs, LONGEST_PAUSE_MS);
         this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
         known.attempts += 1;
-        if (known.attempts < MOST_ATTEMPTS) this.waiting[event.subject.kind].add(known);
-        else this.giveUp(known);
+        if (known.attempts >= MOST_ATTEMPTS) this.giveUp(known, 'failed');
+        else if (!this.enqueue(known)) this.giveUp(known, 'dropped');
         return;
       default:
         throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
     }
   }
 
-  private giveUp(known: Remembered): void {
-    if (!known.isWritten) this.count(known.event, 'failed');
+  private giveUp(known: Remembered, result: 'dropped' | 'failed'): void {
+    if (!known.isWritten) this.count(known.event, result);
     this.forget(known);
   }
 

@@ -256,6 +256,31 @@ describe('events of Nodes and Pods', () => {
     expect(started.sent).toHaveLength((nodes['written'] ?? 0) + 1001);
   });
 
+  test('that are told again have no more room than others, and are written in the end', async () => {
+    const started = start();
+    const { clock, answers, sent } = started;
+    for (let number = 1; number <= 3000; number += 1) {
+      replace(started, number);
+      if (number % 50 === 0) await clock.advance(5000);
+    }
+    answers.push({ outcome: 'pushed back', message: 'busy', retryAfterMs: 30_000 });
+    replace(started, 3001);
+    await clock.advance(100);
+    expect(sent).toHaveLength(3001);
+    for (let number = 1; number <= 3000; number += 1) replace(started, number);
+    const updates = () => sent.filter(({ verb }) => verb === 'update').length;
+    await clock.advance(300_000);
+    expect(updates()).toBe(999);
+    await clock.advance(3_600_000);
+    expect(updates()).toBe(3000);
+    expect(started.counted('node')).toEqual({
+      written: 3001,
+      repeated: 3000,
+      dropped: 0,
+      failed: 0,
+    });
+  });
+
   test('that are dropped or refused are no beginning of a series', async () => {
     const started = start();
     const { clock, answers, sent, report } = started;

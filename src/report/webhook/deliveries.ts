@@ -113,6 +113,8 @@ class Deliveries implements OpenWebhook {
 
   async close(limitMs: number): Promise<void> {
     this.closing = true;
+    // Once each, whatever pause was asked for: there will be no later.
+    this.holdUntil = -Infinity;
     for (const [node, lane] of this.lanes) if (lane.pausing !== undefined) this.resume(node, lane);
     this.pump();
     const limit = this.ports.clock.after(limitMs, () => {
@@ -213,6 +215,9 @@ class Deliveries implements OpenWebhook {
       const reason = this.cut.signal.aborted ? 'stopping' : verdict.reason;
       this.tellDropped(message, reason, lane.attempts);
       this.next(node, lane);
+      if (this.closing && 'retryAfterMs' in verdict && verdict.retryAfterMs !== undefined) {
+        this.dropAll('stopping, and the receiver asks for a pause');
+      }
     } else {
       report.debug('webhook message failed', { node, stage, id, reason: verdict.reason });
       if (verdict.retryAfterMs !== undefined) {

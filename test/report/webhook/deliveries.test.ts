@@ -376,6 +376,33 @@ describe('messages that wait', () => {
     expect(counted('dropped')).toBe(1);
   });
 
+  test('are sent before the end although the receiver had asked for a pause', async () => {
+    const { receiver, webhook, counted, failed } = await start();
+    receiver.answerNext({ status: 429, headers: { 'retry-after': '120' } });
+    webhook.received(receipt());
+    await failed(1);
+    for (const node of nodes(20)) webhook.tell(end({ node, instanceId: node }));
+    expect(receiver.deliveries()).toHaveLength(1);
+    // The limit would be a wait for ever: time stands still.
+    await webhook.close(1500);
+    expect(counted('sent')).toBe(21);
+  });
+
+  test('are given up at once where the receiver then asks for another pause', async () => {
+    const { receiver, report, webhook, counted, failed } = await start();
+    receiver.answerAll({ status: 503, headers: { 'retry-after': '120' } });
+    webhook.received(receipt());
+    await failed(1);
+    for (const node of nodes(50)) webhook.tell(end({ node, instanceId: node }));
+    await webhook.close(1500);
+    expect(counted('dropped')).toBe(51);
+    expect(receiver.deliveries().length).toBeLessThanOrEqual(9);
+    expect(report.told('webhook message not sent')).toHaveLength(51);
+    expect(report.told('webhook message not sent').map(({ reason }) => reason)).toContain(
+      'stopping, and the receiver asks for a pause',
+    );
+  });
+
   test('do not hold up the end for longer than its limit', async () => {
     const { receiver, clock, report, webhook, counted, tried } = await start();
     receiver.answerAll('hang');

@@ -145,7 +145,8 @@ async function start(
     createWebhook(settings, {
       factsOf: (name) => nodes.get(name)?.facts,
       userAgent,
-      clock,
+      clock: steadyClock,
+      wallNow: () => clock.now(),
       metrics,
       report: log,
     });
@@ -248,7 +249,7 @@ function beginTerm(
   const bus =
     name === undefined
       ? undefined
-      : createEventBus({ name, region, clock, metrics, watchdog, report });
+      : createEventBus({ name, region, clock: steadyClock, metrics, watchdog, report });
   const recorder = options.kubernetesEvents
     ? new EventRecorder({
         sink: createEventSink({ connection, instance: options.podName ?? hostname() }),

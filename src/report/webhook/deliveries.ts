@@ -20,7 +20,10 @@ type WebhookPorts = Readonly<{
   factsOf: (nodeName: string) => NodeFacts | undefined;
   /** `node-termination-controller/1.2.3` */
   userAgent: string;
+  /** Of all that passes here; nobody sets it. */
   clock: Clock;
+  /** What time it is for others (epoch ms). */
+  wallNow: () => number;
   metrics?: Metrics;
   report: Report;
 }>;
@@ -180,8 +183,6 @@ class Deliveries implements OpenWebhook {
   private pump(): void {
     const { clock } = this.ports;
     const now = clock.now();
-    // A clock may be set back.
-    this.holdUntil = Math.min(this.holdUntil, now + LONGEST_RETRY_AFTER_MS);
     for (const node of this.ready) {
       const heldMs = this.holdUntil - now;
       if (heldMs > 0) {
@@ -288,7 +289,7 @@ class Deliveries implements OpenWebhook {
 
   /** Never rejects. */
   private async attempt(message: Message): Promise<Verdict> {
-    const { clock, metrics } = this.ports;
+    const { clock, metrics, wallNow } = this.ports;
     const startedAt = performance.now();
     let code = 'none';
     try {
@@ -300,7 +301,7 @@ class Deliveries implements OpenWebhook {
       );
       code = String(statusCode);
       await this.discard(body);
-      return verdictOf(statusCode, headers['retry-after'], clock.now());
+      return verdictOf(statusCode, headers['retry-after'], wallNow());
     } catch (error) {
       return { outcome: 'failed', reason: reasonOf(error), retryAfterMs: undefined };
     } finally {
@@ -312,7 +313,7 @@ class Deliveries implements OpenWebhook {
 
   private async post({ id, body }: Message, signal: AbortSignal) {
     const { url, headers, secrets } = this.settings;
-    const timestampSeconds = Math.floor(this.ports.clock.now() / 1000);
+    const timestampSeconds = Math.floor(this.ports.wallNow() / 1000);
     const answer = await request(url, {
       dispatcher: this.dispatcher,
       method: 'POST',

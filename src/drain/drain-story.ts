@@ -1,7 +1,9 @@
 import type { Clock } from '../clock.ts';
-import type { Plan } from '../plan/deadline.ts';
+import { deadlineOf, type Plan } from '../plan/deadline.ts';
+import type { Interruption } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
 import { HOLD_KEY, type NodeView } from '../plan/node.ts';
+import type { Policy } from '../plan/policy.ts';
 import type { Metrics } from '../report/metrics.ts';
 import type { ObjectEvents } from '../report/object-events.ts';
 import type { InterruptionOutcome, Outcomes, PodCounts } from '../report/outcome.ts';
@@ -34,6 +36,10 @@ type StoryPorts = Readonly<{
 /** One drain as others see it: its log lines, metrics, Kubernetes events and outcomes. */
 export class DrainStory {
   private lateTold = false;
+  /** Interruptions that are known to be late, by ID. */
+  private lateOnes: ReadonlySet<string> = new Set();
+  /** When the next one will be. */
+  private nextLateAt = Infinity;
   private heldTold = false;
   private waitToldMs = FIRST_WAIT_REPORT_MS;
   private waitTellAt: number;
@@ -41,20 +47,29 @@ export class DrainStory {
   private readonly nodeName: string;
   private readonly tasks: DrainPods;
   private readonly ports: StoryPorts;
+  private readonly policy: Policy;
   private readonly state: () => DrainState;
 
-  constructor(nodeName: string, tasks: DrainPods, ports: StoryPorts, state: () => DrainState) {
+  constructor(
+    nodeName: string,
+    tasks: DrainPods,
+    ports: StoryPorts,
+    policy: Policy,
+    state: () => DrainState,
+  ) {
     this.nodeName = nodeName;
     this.tasks = tasks;
     this.ports = ports;
+    this.policy = policy;
     this.state = state;
     this.startedAt = ports.clock.now();
     this.waitTellAt = this.startedAt + FIRST_WAIT_REPORT_MS;
   }
 
-  /** When it wants to say again on what it waits (epoch ms). */
+  /** When it wants to say again on what it waits, or that more is late (epoch ms). */
   get nextAt(): number {
-    return this.waitTellAt;
+    const isAhead = this.nextLateAt > this.ports.clock.now();
+    return isAhead ? Math.min(this.waitTellAt, this.nextLateAt) : this.waitTellAt;
   }
 
   /** What is late by another deadline is told again. */
@@ -134,7 +149,9 @@ export class DrainStory {
   /** The window has ended with pods left: told once for each deadline. */
   late(): void {
     const standing = this.tasks.standing();
-    if (this.lateTold || standing.length === 0) return;
+    if (standing.length === 0) return;
+    this.tellLateOnes();
+    if (this.lateTold) return;
     this.lateTold = true;
     const { metrics, objectEvents, report } = this.ports;
     const { node, plan } = this.state();
@@ -145,7 +162,23 @@ export class DrainStory {
     objectEvents.onNode(node, 'DrainLate', facts);
     const told = this.ofNode();
     for (const { pod } of standing) objectEvents.onPod(pod, 'LeftBehind', told);
-    this.tellOutcome('late', this.tasks.counts());
+  }
+
+  /** Those whose own deadline has come; heartbeats keep some alive until the plan's. */
+  private tellLateOnes(): void {
+    const { journal, plan } = this.state();
+    const untilAt = Math.max(this.ports.clock.now(), plan?.deadlineAt ?? -Infinity);
+    const late: Interruption[] = [];
+    this.nextLateAt = Infinity;
+    for (const interruption of journal.live) {
+      const deadlineAt = deadlineOf(interruption, this.policy);
+      if (deadlineAt === undefined) continue;
+      if (deadlineAt <= untilAt) late.push(interruption);
+      else this.nextLateAt = Math.min(this.nextLateAt, deadlineAt);
+    }
+    const fresh = late.filter(({ id }) => !this.lateOnes.has(id));
+    this.lateOnes = new Set(late.map(({ id }) => id));
+    if (fresh.length > 0) this.tellOutcome('late', this.tasks.counts(), fresh);
   }
 
   outlived(): void {
@@ -210,11 +243,15 @@ export class DrainStory {
     else if (end !== 'node gone') objectEvents.onNode(node, 'DrainEnded', { why: end });
   }
 
-  private tellOutcome(outcome: InterruptionOutcome['outcome'], pods: PodCounts | undefined): void {
+  private tellOutcome(
+    outcome: InterruptionOutcome['outcome'],
+    pods: PodCounts | undefined,
+    interruptions = this.state().journal.live,
+  ): void {
     const { clock, outcomes } = this.ports;
     const { journal, plan } = this.state();
     const podNames = this.tasks.names();
-    for (const interruption of journal.live) {
+    for (const interruption of interruptions) {
       outcomes.tell({
         node: this.nodeName,
         instanceId: journal.machine.instanceId,

@@ -110,7 +110,7 @@ export class NodeDrain {
     this.progressAt = this.startedAt;
     this.mark = ports.watchdog.begin('drain', `node ${nodeName}`);
     this.tasks = new DrainPods(nodeName, ports, policy.self, () => this.wake());
-    this.story = new DrainStory(nodeName, this.tasks, ports, () => ({
+    this.story = new DrainStory(nodeName, this.tasks, ports, policy, () => ({
       node: this.node,
       journal: this.journal,
       plan: this.plan,

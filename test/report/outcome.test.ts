@@ -77,6 +77,28 @@ describe('the outcome of an interruption', () => {
     expect(events).toHaveLength(1);
   });
 
+  test('of several with pods left at a deadline: late at its own, and no sooner', async () => {
+    const { cluster, sqs, autoScaling, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    const startedAt = Math.floor(clock.now() / 1000) * 1000;
+    sqs.send(messages.spotNotice({ instanceId, time: startedAt }));
+    sqs.send(messages.rebalance({ instanceId, time: startedAt }));
+    const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
+    autoScaling.begin(hook, 150);
+    sqs.send(messages.terminateHook({ ...hook, time: startedAt }));
+    const told = () => events.map((event) => [event.kind, event.outcome]);
+    await clock.advance(140_000);
+    expect(told()).toEqual([[kind, 'late']]);
+    await clock.advance(8000);
+    expect(told()).toHaveLength(1);
+    await clock.advance(12_000);
+    expect(told().slice(1)).toEqual([['terminate-hook', 'late']]);
+    expect(Date.parse(events[1]?.endedAt ?? '') - startedAt).toBeLessThan(152_000);
+    cluster.deleteNode('node-1');
+    await clock.advance(60_000);
+    expect(told().slice(2)).toEqual([['rebalance', 'not-possible']]);
+  });
+
   test('that is over before the node is empty: cancelled', async () => {
     const { cluster, sqs, clock, events } = start();
     cluster.changeNode('node-1', { held: true });

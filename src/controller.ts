@@ -8,6 +8,7 @@ import type { Pods, Volumes } from './drain/pods.ts';
 import { Breaker } from './intake/breaker.ts';
 import type { DepartedNodes } from './intake/departed-nodes.ts';
 import { Intake, type IntakePolicy } from './intake/intake.ts';
+import { LostNodes } from './intake/lost-nodes.ts';
 import type { NodeIndex, NodeStore } from './intake/node-store.ts';
 import type { Queue } from './intake/queue.ts';
 import { Records } from './intake/records.ts';
@@ -80,6 +81,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
 
   const selectedNodes = () => [...nodes.all()].filter(({ selected }) => selected).length;
   const pacer = new Pacer({ ...ports, journals: records, selectedNodes }, policy);
+  const lostNodes = new LostNodes(ports, policy);
   const lifeWatch = new LifeWatch({ ...ports, journals: records, nodeOf, leaseRenewed }, policy);
 
   records.onChange((name, journal) => {
@@ -92,6 +94,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
   });
   records.start();
   for (const { nodeName, journal } of departed.journals()) drains.finish(nodeName, journal);
+  lostNodes.start();
   intake.start();
 
   return {
@@ -102,6 +105,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
       breaker.stop();
       pacer.stop();
       lifeWatch.stop();
+      lostNodes.stop();
       await Promise.all([intake.stop(), drains.stop()]);
     },
   };

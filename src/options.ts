@@ -319,7 +319,7 @@ const TABLE = {
     ...seconds(0, 3600),
     otherwise: { text: '60' },
     description:
-      'How long a message about an instance that no node claims waits for the node to register. After that it is deleted as not of this cluster.',
+      'How long a message about an instance that no node claims waits for the node to register. After that it is deleted as not of this cluster. So long, too, a Node that was deleted may register anew before the interruption that waited there for its turn is told to be not possible.',
   },
   completeUnknownHooks: {
     ...TRUE_OR_FALSE,

@@ -64,11 +64,11 @@ export class DepartedNodes {
   }
 
   /** Those whose instances have no Node now, and what they bore. */
-  journals(): readonly Readonly<{ nodeName: string; journal: Journal }>[] {
+  journals(): readonly Readonly<{ at: number; nodeName: string; journal: Journal }>[] {
     return [...this.byInstance].flatMap(([instanceId, departed]) => {
-      const { nodeName, journal } = departed;
+      const { at, nodeName, journal } = departed;
       if (journal === undefined || !this.isRecent(departed)) return [];
-      return this.nodes.byInstance(instanceId).length > 0 ? [] : [{ nodeName, journal }];
+      return this.nodes.byInstance(instanceId).length > 0 ? [] : [{ at, nodeName, journal }];
     });
   }
 

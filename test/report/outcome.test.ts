@@ -14,7 +14,7 @@ import { FakeOutcomes } from '../stand-ins/ports/outcomes.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
 
 /** The whole flow over one node with two pods, one of them behind a budget. */
-function start() {
+function start(rules: Parameters<typeof flowPolicy>[0] = {}) {
   const outside = new Outside();
   const { cluster, sqs, autoScaling } = outside;
   cluster.addNode('node-1');
@@ -27,7 +27,10 @@ function start() {
     asEvents((event) => events.push(outcomeEventSchema.parse(event))),
     receipts,
   );
-  const controller = startController({ ...ports, outcomes }, flowPolicy({ waitForVolumes: false }));
+  const controller = startController(
+    { ...ports, outcomes },
+    flowPolicy({ waitForVolumes: false, ...rules }),
+  );
   onTestFinished(async () => {
     await ports.clock.resolved(controller.stop(), 10_000);
     expect(ports.report.faults()).toEqual([]);
@@ -187,6 +190,88 @@ describe('the outcome of an interruption', () => {
     await clock.advance(300_000);
     expect(ports.report.told('node gone')).toHaveLength(1);
     expect(outcomes.told).toEqual([]);
+  });
+
+  describe('that waits for its turn', () => {
+    const startsInWeeks = (time: number) =>
+      messages.scheduledChange({
+        instanceIds: [instanceId],
+        time,
+        startTime: time + 14 * 86_400_000,
+        eventTypeCode: 'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
+      });
+
+    test('when its Node is deleted for good: not possible, once', async () => {
+      const { cluster, sqs, clock, events, receipts, report } = start();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      expect(receipts.receipts).toHaveLength(1);
+      const wentAt = clock.now();
+      cluster.deleteNode('node-1');
+      await clock.advance(59_000);
+      expect(events).toEqual([]);
+      await clock.advance(2000);
+      expect(events).toMatchObject([
+        { kind: 'scheduled-change', outcome: 'not-possible', node: 'node-1' },
+      ]);
+      expect(Date.parse(events[0]?.endedAt ?? '') - wentAt).toBeLessThan(1000);
+      expect(events[0]?.pods).toBeUndefined();
+      expect(report.told('node gone before its turn')).toHaveLength(1);
+      await clock.advance(7_200_000);
+      expect(events).toHaveLength(1);
+    });
+
+    test('when its machine registers anew: nothing yet', async () => {
+      const { cluster, sqs, clock, events, report } = start();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.deleteNode('node-1');
+      await clock.advance(30_000);
+      cluster.addNode('node-1');
+      await clock.advance(7_200_000);
+      expect(report.told('journal restored')).toHaveLength(1);
+      expect(events).toEqual([]);
+      cluster.deleteNode('node-1');
+      await clock.advance(61_000);
+      expect(events).toMatchObject([{ outcome: 'not-possible' }]);
+    });
+
+    test('when policy asks for marks alone: nothing at all', async () => {
+      const actions = { ...policy().actions, 'scheduled-change': 'cordon' } as const;
+      const { cluster, sqs, clock, events } = start({ actions });
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.deleteNode('node-1');
+      await clock.advance(7_200_000);
+      expect(events).toEqual([]);
+    });
+
+    test('when its Node goes after its drain has begun: what the drain says, once', async () => {
+      const { cluster, sqs, clock, events } = start();
+      sqs.send(messages.rebalance({ instanceId, time: clock.now() }));
+      await clock.advance(60_000);
+      expect(events).toMatchObject([{ kind: 'rebalance', outcome: 'drained' }]);
+      cluster.deleteNode('node-1');
+      await clock.advance(7_200_000);
+      expect(events).toHaveLength(1);
+    });
+
+    test('when its Node is deleted just before another replica leads: told by that one', async () => {
+      const outside = new Outside();
+      outside.cluster.addNode('node-1');
+      const [first, second] = [outside.connect(), outside.connect()];
+      const before = startController(first, flowPolicy({}));
+      outside.sqs.send(startsInWeeks(first.clock.now()));
+      await first.clock.advance(60_000);
+      outside.cluster.deleteNode('node-1');
+      await first.clock.advance(20_000);
+      await first.clock.resolved(before.stop(), 10_000);
+      const after = startController(second, flowPolicy({}));
+      onTestFinished(() => second.clock.resolved(after.stop(), 10_000));
+      await second.clock.advance(120_000);
+      expect(first.outcomes.told).toEqual([]);
+      expect(second.outcomes.told).toMatchObject([{ outcome: 'not-possible' }]);
+    });
   });
 
   test('whose Node goes before anybody knows its pods: not possible', async () => {

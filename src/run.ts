@@ -161,11 +161,13 @@ async function start(
     refresh: nodes.refresh.bind(nodes),
   };
 
+  // Of all terms: who loses the Lease and leads again has told it all the same.
+  const told = new Set<string>();
   const begin = (): Term => {
     const { controller, term } = beginTerm(
       options,
       { nodes, departed, clock, metrics, watchdog, report: log },
-      { connection: connectToApiServer(), projection, webhook },
+      { connection: connectToApiServer(), projection, webhook, told },
     );
     running.controller = controller;
     log.info('ready');
@@ -230,10 +232,12 @@ function beginTerm(
     connection,
     projection,
     webhook,
+    told,
   }: Readonly<{
     connection: Connection;
     projection: Projection;
     webhook: OpenWebhook | undefined;
+    told: Set<string>;
   }>,
 ): { controller: Controller; term: Term } {
   const { metrics, watchdog, report } = lasting;
@@ -269,6 +273,7 @@ function beginTerm(
     volumes: createVolumes({ connection, clock }),
     hooks,
     outcomes: firstOnly(
+      told,
       ...(bus === undefined ? [] : [asEvents((event) => bus.put(event))]),
       ...(webhook === undefined ? [] : [webhook]),
     ),

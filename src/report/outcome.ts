@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Interruption } from '../plan/interruption.ts';
 import { isoTime } from '../plan/iso-time.ts';
@@ -38,6 +39,15 @@ export interface Outcomes {
 
 export const OUTCOMES = ['drained', 'forced', 'late', 'cancelled', 'not-possible'] as const;
 
+/** Of an interruption: the same in all that is told of it, by whichever process, and in nothing else. */
+export function eventIdOf({
+  instanceId,
+  interruption: { id, recordedAt },
+}: InterruptionReceived): string {
+  const digest = createHash('sha256').update(JSON.stringify([instanceId, id, recordedAt]));
+  return digest.digest('hex').slice(0, 32);
+}
+
 const timeSchema = z.iso.datetime();
 const countSchema = z.int().nonnegative();
 
@@ -52,6 +62,9 @@ export const podCountsSchema = z.object({
 export const outcomeEventSchema = z
   .object({
     version: z.literal(1),
+    eventId: z
+      .string()
+      .describe('Of the interruption: the same whoever tells its outcome, and in the webhook.'),
     node: z.string().describe('Name of the Node.'),
     instanceId: z.string(),
     kind: z.enum(INTERRUPTION_KINDS),
@@ -86,6 +99,7 @@ export function outcomeEvent(told: InterruptionOutcome): OutcomeEvent {
   const { interruption, deadlineAt, endedAt } = told;
   return {
     version: 1,
+    eventId: eventIdOf(told),
     node: told.node,
     instanceId: told.instanceId,
     kind: interruption.kind,
@@ -104,11 +118,13 @@ export function outcomeEvent(told: InterruptionOutcome): OutcomeEvent {
 
 const MOST_REMEMBERED = 40_000;
 
-/** Each interruption's receipt and its first outcome: that of a node which drains on for another reason is told once. */
-export function firstOnly(...all: readonly Outcomes[]): Outcomes {
-  const told = new Set<string>();
-  const isFirst = (what: string, { node, interruption }: InterruptionReceived): boolean => {
-    const key = JSON.stringify([what, node, interruption.id, interruption.recordedAt]);
+/**
+ * Each interruption's receipt and its first outcome: that of a node which drains on for another reason is
+ * told once. `told`: what was told already, in this term or an earlier one.
+ */
+export function firstOnly(told: Set<string>, ...all: readonly Outcomes[]): Outcomes {
+  const isFirst = (what: string, news: InterruptionReceived): boolean => {
+    const key = `${what} ${eventIdOf(news)}`;
     if (told.has(key)) return false;
     told.add(key);
     const [oldest] = told;

@@ -35,6 +35,7 @@ async function start() {
 function eventOf(number: number): OutcomeEvent {
   return {
     version: 1,
+    eventId: '0123456789abcdef0123456789abcdef',
     node: `node-${number}`,
     instanceId: `i-${number}`,
     kind: 'spot-interruption',

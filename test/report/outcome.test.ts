@@ -24,6 +24,7 @@ function start(rules: Parameters<typeof flowPolicy>[0] = {}) {
   const events: OutcomeEvent[] = [];
   const receipts = new FakeOutcomes();
   const outcomes = firstOnly(
+    new Set(),
     asEvents((event) => events.push(outcomeEventSchema.parse(event))),
     receipts,
   );
@@ -190,6 +191,38 @@ describe('the outcome of an interruption', () => {
     await clock.advance(300_000);
     expect(ports.report.told('node gone')).toHaveLength(1);
     expect(outcomes.told).toEqual([]);
+  });
+
+  test('told by two processes has one ID, by which it is known; by two terms of one it is told once', async () => {
+    const outside = new Outside();
+    const { cluster, sqs } = outside;
+    cluster.addNode('node-1');
+    cluster.addPod('node-1', 'web-1');
+    const told = new Set<string>();
+    const lead = async (memory: Set<string>, forMs: number): Promise<readonly OutcomeEvent[]> => {
+      const ports = outside.connect();
+      const events: OutcomeEvent[] = [];
+      const outcomes = firstOnly(
+        memory,
+        asEvents((event) => {
+          events.push(outcomeEventSchema.parse(event));
+          // It dies before it has recorded that its drain has ended.
+          ports.line.cut();
+        }),
+      );
+      const { clock } = ports.line;
+      startController({ ...ports, clock, outcomes }, flowPolicy({ waitForVolumes: false }));
+      await outside.clock.advance(forMs);
+      ports.line.cut();
+      return events;
+    };
+    sqs.send(messages.spotNotice({ instanceId, time: outside.clock.now() }));
+    const first = await lead(told, 60_000);
+    const second = await lead(new Set(), 20_000);
+    const again = await lead(told, 20_000);
+    expect(first).toMatchObject([{ outcome: 'drained' }]);
+    expect(again).toEqual([]);
+    expect(second).toMatchObject([{ outcome: 'drained', eventId: first[0]?.eventId }]);
   });
 
   describe('that waits for its turn', () => {

@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { isoTime } from '../../plan/iso-time.ts';
 import type { NodeFacts } from '../../plan/node.ts';
 import { INTERRUPTION_KINDS, ROWS, type InterruptionKind } from '../../plan/rows.ts';
 import {
+  eventIdOf,
   OUTCOMES,
   podCountsSchema,
   type InterruptionOutcome,
@@ -78,10 +78,7 @@ export function webhookMessage(
   const { node, instanceId, interruption, deadlineAt } = told;
   const end = 'outcome' in told ? told : undefined;
   const stage = end === undefined ? 'received' : stageOf(end.outcome);
-  const eventId = createHash('sha256')
-    .update(JSON.stringify([instanceId, interruption.id, interruption.recordedAt]))
-    .digest('hex')
-    .slice(0, 32);
+  const eventId = eventIdOf(told);
   const data: WebhookData = {
     version: 1,
     stage,

@@ -4,7 +4,11 @@ import { parseHookPatterns, type HookPatterns } from './plan/hooks.ts';
 import { ACTIONS, type DrainLimit } from './plan/policy.ts';
 import { concealed, type Concealed } from './report/concealed.ts';
 import { STAGES, type Stage } from './report/webhook/message.ts';
-import { webhookSettings, type WebhookOptions } from './report/webhook/settings.ts';
+import {
+  RESERVED_HEADERS,
+  webhookSettings,
+  type WebhookOptions,
+} from './report/webhook/settings.ts';
 import { SECRET_PATTERN } from './report/webhook/signature.ts';
 
 type Parsed<Value> =
@@ -41,6 +45,8 @@ type Option<Value> = Readonly<{
    * that `parse` refuses. Written so that Go and JavaScript read it alike.
    */
   pattern?: string;
+  /** For the same: of a JSON object, the names (in lower case) that are refused. */
+  reservedNames?: readonly string[];
   /** Shown nowhere, not even where it is wrong. */
   secret?: true;
   parse(given: string): Parsed<Value>;
@@ -396,6 +402,7 @@ const TABLE = {
   },
   webhookHeaders: {
     ...text('a JSON object of header names and texts', parseHeaders, HEADERS_PATTERN),
+    reservedNames: RESERVED_HEADERS,
     secret: true,
     otherwise: absent('none'),
     description: 'Further headers of the messages: Authorization, say.',

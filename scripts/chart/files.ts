@@ -133,7 +133,7 @@ function objectSchema(tree: Tree) {
 
 function optionRows() {
   return chartOptions().map(
-    ({ key, variable, required, takes, pattern, queueUrlPattern, secret }) => ({
+    ({ key, variable, required, takes, pattern, queueUrlPattern, secret, reservedNames = [] }) => ({
       key,
       variable,
       takes,
@@ -141,6 +141,7 @@ function optionRows() {
       secret: secret === true,
       pattern: pattern ?? '',
       queueUrlPattern: queueUrlPattern ?? '',
+      reservedNames,
     }),
   );
 }

@@ -9,6 +9,17 @@ type BadValue = Readonly<{
 
 const QUEUE = 'controller.queueUrl=https://sqs.eu-central-1.amazonaws.com/123456789012/q';
 
+/** Headers beside a webhook that is sound. */
+function headers(value: string, ...says: string[]): BadValue {
+  const url = 'https://hooks.example.com/services/X';
+  const own = `controller.webhookHeaders=${value.replaceAll(/[{},]/g, String.raw`\$&`)}`;
+  return {
+    set: [QUEUE, `controller.webhookUrl=${url}`, own],
+    says,
+    environment: { WEBHOOK_URL: url, WEBHOOK_HEADERS: value },
+  };
+}
+
 /** An option, the value, and what is to be found in the refusal. */
 function option(key: string, variable: string, value: string, ...says: string[]): BadValue {
   const own = `controller.${key}=${value.replaceAll(',', String.raw`\,`)}`;
@@ -128,6 +139,16 @@ export const BAD_VALUES: readonly BadValue[] = [
     'WEBHOOK_STAGES',
     'received,done',
     'controller.webhookStages is "received,done": it takes some of',
+  ),
+  headers(
+    '{"X-Team": "a", "Content-Length": "1", "HOST": "b"}',
+    'controller.webhookHeaders has Content-Length in it, which is not for it to set.',
+    'controller.webhookHeaders has HOST in it, which is not for it to set.',
+  ),
+  headers('{"webhook-id": "1"}', 'controller.webhookHeaders has webhook-id in it'),
+  headers(
+    '{"Content-Type": "text/plain"}',
+    'controller.webhookHeaders has Content-Type in it, but without a template',
   ),
   {
     set: [QUEUE, 'webhook.template=slack'],

@@ -6,7 +6,7 @@ would refuse is refused here, all faults together.
 {{- $faults := list -}}
 {{- $env := list -}}
 {{- $given := dict -}}
-{{- range .Files.Get "files/options.json" | fromJsonArray -}}
+{{- range $option := .Files.Get "files/options.json" | fromJsonArray -}}
 {{- $text := include "node-termination-controller.text" (index $.Values.controller .key) -}}
 {{- if eq .key "leaseName" -}}
 {{- $text = include "node-termination-controller.leaseName" $ -}}
@@ -15,6 +15,13 @@ would refuse is refused here, all faults together.
 {{- if and $text .pattern (not (regexMatch .pattern $text)) -}}
 {{- $faults = append $faults (printf "controller.%s is %s: it takes %s." .key (ternary "given a value that is not shown here" (quote $text) .secret) .takes) -}}
 {{- else if $text -}}
+{{- if .reservedNames -}}
+{{- range $name, $_ := fromJson $text -}}
+{{- if has (lower $name) $option.reservedNames -}}
+{{- $faults = append $faults (printf "controller.%s has %s in it, which is not for it to set." $option.key $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $env = append $env (dict "name" .variable "value" $text) -}}
 {{- else if .required -}}
 {{- $faults = append $faults (printf "controller.%s is missing: it takes %s." .key .takes) -}}
@@ -37,6 +44,11 @@ would refuse is refused here, all faults together.
 {{- $faults = append $faults (printf "%s are given: one template is enough." (join " and " (sortAlpha $templates))) -}}
 {{- else if and $templates (not $url) -}}
 {{- $faults = append $faults (printf "%s is given, but neither controller.webhookUrl nor webhook.existingSecret is." (first $templates)) -}}
+{{- end -}}
+{{- range $name, $_ := fromJson (default "{}" $given.webhookHeaders) -}}
+{{- if and (eq (lower $name) "content-type") (not $templates) -}}
+{{- $faults = append $faults (printf "controller.webhookHeaders has %s in it, but without a template a message is a CloudEvent, which says itself what it is." $name) -}}
+{{- end -}}
 {{- end -}}
 {{- range $value, $key := dict "webhookHeaders" .headersKey "webhookSecret" .signingKey -}}
 {{- if and (index $given $value) $key -}}

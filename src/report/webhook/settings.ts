@@ -24,8 +24,8 @@ export type WebhookSettings = Readonly<{
   format: BodyFormat;
 }>;
 
-/** Set for each message, or between us and whoever is next on its way. */
-const NOT_THEIRS = [
+/** In lower case. Set for each message, or between us and whoever is next on its way. */
+export const RESERVED_HEADERS: readonly string[] = [
   'connection',
   'content-length',
   'expect',
@@ -54,7 +54,7 @@ export function webhookSettings(
       value,
     ]),
   );
-  for (const name of NOT_THEIRS) {
+  for (const name of RESERVED_HEADERS) {
     if (name in headers)
       faults.push(`WEBHOOK_HEADERS has ${name} in it, which is not for it to set.`);
   }

@@ -145,6 +145,8 @@ const HEADER_PATTERN = String.raw`"[-A-Za-z0-9_]{1,100}" *: *"([ !#-\[\]-~]|\\["
 const HEADERS_PATTERN = String.raw`^ *\{ *(${HEADER_PATTERN} *(, *${HEADER_PATTERN} *)*)?\} *$`;
 const HEADERS = new RegExp(HEADERS_PATTERN);
 const headersSchema = z.record(z.string(), z.string());
+const INTEGRATION_KEY_PATTERN = '^[!-~]{1,256}$';
+const INTEGRATION_KEY = new RegExp(INTEGRATION_KEY_PATTERN);
 const WEBHOOK_SECRETS = new RegExp(`^${listPattern(SECRET_PATTERN)}$`);
 
 const TABLE = {
@@ -416,6 +418,18 @@ const TABLE = {
     secret: true,
     otherwise: absent('not signed'),
     description: 'Signs the messages by the convention of Standard Webhooks.',
+  },
+  webhookIntegrationKey: {
+    ...text(
+      'up to 256 visible characters',
+      (given) =>
+        INTEGRATION_KEY.test(given) ? { value: concealed(given, 'given') } : { fault: undefined },
+      INTEGRATION_KEY_PATTERN,
+    ),
+    secret: true,
+    otherwise: absent('none'),
+    description:
+      "A key that the receiver wants in the body, which the template has there as {{ integrationKey }}: PagerDuty's routing key, say.",
   },
   webhookStages: {
     ...text(

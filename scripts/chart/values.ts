@@ -416,6 +416,12 @@ const SURROUNDINGS: readonly ChartValue[] = [
     description: 'That of `controller.webhookSecret`; empty: not in the Secret.',
   },
   {
+    path: 'webhook.integrationKey',
+    default: '',
+    schema: KEY,
+    description: 'That of `controller.webhookIntegrationKey`; empty: not in the Secret.',
+  },
+  {
     path: 'webhook.template',
     default: '',
     schema: { enum: ['', ...WEBHOOK_TEMPLATES] },

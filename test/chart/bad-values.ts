@@ -169,6 +169,25 @@ export const BAD_VALUES: readonly BadValue[] = [
     ],
     says: ['webhook.template and webhook.templateConfigMap are given: one template is enough'],
   },
+  {
+    set: [QUEUE, 'webhook.existingSecret=pager', 'webhook.template=pagerduty'],
+    says: [
+      'webhook.template is "pagerduty", which has the receiver\'s key in it, but neither controller.webhookIntegrationKey nor webhook.integrationKey is given',
+    ],
+  },
+  {
+    set: [
+      QUEUE,
+      'webhook.existingSecret=chat',
+      'webhook.integrationKey=key',
+      'webhook.template=slack',
+    ],
+    says: ['controller.webhookIntegrationKey is given, but the template slack does not use it'],
+  },
+  {
+    set: [QUEUE, 'webhook.existingSecret=chat', 'webhook.integrationKey=key'],
+    says: ['controller.webhookIntegrationKey is given, but no template that uses it'],
+  },
   { set: [QUEUE, 'webhook.template=irc'], says: ['/webhook/template', "'slack', 'teams'"] },
   {
     set: [QUEUE, 'webhook.signingKey=key'],

@@ -216,7 +216,12 @@ describe.skipIf(needs)('the chart', { meta: { needs } }, () => {
         },
       ]),
     );
-    const made = variablesOf(await manifests({ webhook: { ...webhook, template: 'pagerduty' } }));
+    const made = variablesOf(
+      await manifests({
+        webhook: { ...webhook, integrationKey: 'routing-key', template: 'pagerduty' },
+      }),
+    );
+    expect(made).toContainEqual({ name: 'WEBHOOK_INTEGRATION_KEY', ...of('routing-key') });
     const file = join(chartFolder, 'files/webhook/pagerduty.liquid');
     expect(made).toContainEqual({
       name: 'WEBHOOK_TEMPLATE',
@@ -322,5 +327,6 @@ const HELD: Readonly<Record<string, string>> = {
   webhookurl: 'https://hooks.example.com/x',
   headers: '{"Authorization":"Bearer abc"}',
   signing: `whsec_${'abcd'.repeat(10)}`,
+  'routing-key': 'R0123456789',
   template: '{"text":"{{ .Description }}"}',
 };

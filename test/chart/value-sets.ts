@@ -53,7 +53,8 @@ export const VALUE_SETS: Readonly<Record<string, object>> = {
       kubernetesEvents: false,
       eventBusName: 'prod-node-termination',
       webhookUrl: 'https://hooks.example.com/services/T000/B000/XXXX?a=b',
-      webhookTemplate: '{"text": "{{ description }}"}',
+      webhookTemplate: '{"text": "{{ description }}", "key": "{{ integrationKey }}"}',
+      webhookIntegrationKey: 'R0123456789',
       webhookHeaders: '{"Authorization": "Bearer abc"}',
       webhookSecret: `whsec_${'abcd'.repeat(10)}`,
       webhookStages: 'drained, failed',
@@ -67,6 +68,10 @@ export const VALUE_SETS: Readonly<Record<string, object>> = {
       signingKey: 'signing',
       template: 'slack',
     },
+  },
+  'a webhook whose receiver wants a key in the body': {
+    webhook: { existingSecret: 'pager', integrationKey: 'routing-key', template: 'pagerduty' },
+    controller: { webhookStages: 'failed' },
   },
   'a webhook with a template from a ConfigMap': {
     webhook: { existingSecret: 'chat', urlKey: 'webhookurl', templateConfigMap: 'messages' },

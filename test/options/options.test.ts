@@ -1,5 +1,7 @@
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { describeOptions, parseOptions, regionOfQueue, type Options } from '../../src/options.ts';
+import { exampleMessages } from '../../src/report/webhook/message.ts';
+import { webhookSettings } from '../../src/report/webhook/settings.ts';
 
 const QUEUE_URL = 'https://sqs.eu-central-1.amazonaws.com/123456789012/interruptions';
 
@@ -58,6 +60,7 @@ describe('the options', () => {
       webhookTemplate: undefined,
       webhookTemplateFile: undefined,
       webhookHeaders: undefined,
+      webhookIntegrationKey: undefined,
       webhookSecret: undefined,
       webhookStages: ['received', 'drained', 'failed', 'cancelled'],
       logLevel: 'info',
@@ -328,6 +331,9 @@ describe('the patterns for whoever checks beforehand', () => {
           AWS_REGION: 'eu-west-1',
           EVENT_ACCOUNTS: '*',
           ...(variable !== 'WEBHOOK_URL' && { WEBHOOK_URL: 'https://example.com/' }),
+          ...(variable === 'WEBHOOK_INTEGRATION_KEY' && {
+            WEBHOOK_TEMPLATE: '"{{ integrationKey }}"',
+          }),
           ...(variable === 'AWS_REGION' && { AWS_REGION: text }),
           ...(variable === 'EVENT_ACCOUNTS' && { EVENT_ACCOUNTS: text }),
         }),
@@ -407,9 +413,50 @@ describe('the options of the webhook', () => {
     });
   });
 
+  const keyed = {
+    ...all,
+    WEBHOOK_TEMPLATE: '{"routing_key":"{{ integrationKey }}"}',
+    WEBHOOK_INTEGRATION_KEY: 'R0-"S3CRET"',
+  };
+
+  test('put a key into the body that stands neither in the template nor in the log', () => {
+    const given = options([], keyed);
+    const settings = webhookSettings(given, {});
+    if (settings === undefined || 'faults' in settings) throw new Error('no settings');
+    const [message] = exampleMessages();
+    if (message === undefined) throw new Error('no example');
+    expect(JSON.parse(settings.format.write(message).text)).toEqual({
+      routing_key: 'R0-"S3CRET"',
+    });
+    expect(JSON.stringify(given)).not.toContain('S3CRET');
+    expect(JSON.parse(JSON.stringify(given))).toMatchObject({ webhookIntegrationKey: 'given' });
+  });
+
+  test.each([
+    [
+      { WEBHOOK_INTEGRATION_KEY: '' },
+      'WEBHOOK_TEMPLATE uses integrationKey, but WEBHOOK_INTEGRATION_KEY is not given.',
+    ],
+    [
+      { WEBHOOK_TEMPLATE: all.WEBHOOK_TEMPLATE },
+      'WEBHOOK_TEMPLATE does not use integrationKey, but WEBHOOK_INTEGRATION_KEY is given.',
+    ],
+    [{ WEBHOOK_TEMPLATE: '' }, 'WEBHOOK_INTEGRATION_KEY is given, but no template that uses it.'],
+    [
+      {
+        WEBHOOK_TEMPLATE: '{"routing_key": {{ integrationKey }}}',
+        WEBHOOK_INTEGRATION_KEY: 'S3CRET',
+      },
+      `WEBHOOK_TEMPLATE makes no JSON of the stage received: Unexpected token 'S', "…" is not valid JSON.`,
+    ],
+  ])('%j beside a key is refused: %s', (given, fault) => {
+    expect(faults([], { ...keyed, ...given })).toEqual([fault]);
+  });
+
   test.each([
     ['WEBHOOK_URL', 'ftp://secret.example.com/', 'which is neither http nor https: it takes'],
     ['WEBHOOK_URL', 'https://secret:secret@example.com/', 'which has a user or a password in it'],
+    ['WEBHOOK_INTEGRATION_KEY', 'a secret', 'it takes up to 256 visible characters'],
     ['WEBHOOK_SECRET', 'secret', 'it takes whsec_ and 24 bytes or more in base64'],
     ['WEBHOOK_HEADERS', '{"Authorization":"secret}', 'it takes a JSON object of header names'],
   ])('%s=%s is refused without being shown', (name, value, says) => {

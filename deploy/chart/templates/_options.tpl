@@ -50,7 +50,7 @@ would refuse is refused here, all faults together.
 {{- $faults = append $faults (printf "controller.webhookHeaders has %s in it, but without a template a message is a CloudEvent, which says itself what it is." $name) -}}
 {{- end -}}
 {{- end -}}
-{{- range $value, $key := dict "webhookHeaders" .headersKey "webhookSecret" .signingKey -}}
+{{- range $value, $key := dict "webhookHeaders" .headersKey "webhookSecret" .signingKey "webhookIntegrationKey" .integrationKey -}}
 {{- if and (index $given $value) $key -}}
 {{- $faults = append $faults (printf "controller.%s is given, and is in the Secret, too: once is enough." $value) -}}
 {{- else if and (or (index $given $value) $key) (not $url) -}}
@@ -59,8 +59,19 @@ would refuse is refused here, all faults together.
 {{- $faults = append $faults (printf "A key for controller.%s is given, but webhook.existingSecret is not." $value) -}}
 {{- end -}}
 {{- end -}}
+{{- $integrationKey := or $given.webhookIntegrationKey .integrationKey -}}
+{{- if .template -}}
+{{- $usesKey := contains "integrationKey" ($.Files.Get (printf "files/webhook/%s.liquid" .template)) -}}
+{{- if and $usesKey (not $integrationKey) -}}
+{{- $faults = append $faults (printf "webhook.template is %q, which has the receiver's key in it, but neither controller.webhookIntegrationKey nor webhook.integrationKey is given." .template) -}}
+{{- else if and $integrationKey (not $usesKey) -}}
+{{- $faults = append $faults (printf "controller.webhookIntegrationKey is given, but the template %s does not use it." .template) -}}
+{{- end -}}
+{{- else if and $integrationKey (not $templates) -}}
+{{- $faults = append $faults "controller.webhookIntegrationKey is given, but no template that uses it." -}}
+{{- end -}}
 {{- if .existingSecret -}}
-{{- range $variable, $key := dict "WEBHOOK_URL" .urlKey "WEBHOOK_HEADERS" .headersKey "WEBHOOK_SECRET" .signingKey -}}
+{{- range $variable, $key := dict "WEBHOOK_URL" .urlKey "WEBHOOK_HEADERS" .headersKey "WEBHOOK_SECRET" .signingKey "WEBHOOK_INTEGRATION_KEY" .integrationKey -}}
 {{- if $key -}}
 {{- $env = append $env (dict "name" $variable "valueFrom" (dict "secretKeyRef" (dict "name" $.Values.webhook.existingSecret "key" $key))) -}}
 {{- end -}}

@@ -68,6 +68,7 @@ export function templateFormat(
   template: string,
   contentType: string,
   stages: readonly Stage[] = STAGES,
+  integrationKey?: string,
 ): BodyFormat | Readonly<{ fault: string }> {
   const json = isJson(contentType);
   const engine = engineFor(json);
@@ -76,14 +77,21 @@ export function templateFormat(
     const used = engine.globalVariablesSync(parsed);
     const format: BodyFormat = {
       write: (message) => ({
-        text: String(engine.renderSync(parsed, contextOf(message))),
+        text: String(engine.renderSync(parsed, contextOf(message, integrationKey))),
         contentType,
       }),
       usesLabels: used.some((name) => LABEL_FIELDS.includes(name)),
     };
     const examples = exampleMessages().filter(({ data }) => stages.includes(data.stage));
-    const fields = examples.flatMap((message) => Object.keys(contextOf(message)));
+    const fields = examples.flatMap((message) => Object.keys(contextOf(message, '')));
     const unknown = used.find((name) => !fields.includes(name));
+    const usesKey = used.includes(KEY_FIELD);
+    if (usesKey && integrationKey === undefined) {
+      return { fault: `uses ${KEY_FIELD}, but WEBHOOK_INTEGRATION_KEY is not given` };
+    }
+    if (!usesKey && integrationKey !== undefined) {
+      return { fault: `does not use ${KEY_FIELD}, but WEBHOOK_INTEGRATION_KEY is given` };
+    }
     if (unknown !== undefined) return { fault: `uses ${unknown}, which is no field of a message` };
     for (const message of examples) {
       const { text } = format.write(message);
@@ -117,12 +125,14 @@ function withoutQuotations(message: string): string {
   return message.replace(/(\.\.\.)?"[^]*"(\.\.\.)?/, '"…"');
 }
 
+const KEY_FIELD = 'integrationKey';
 const LABEL_FIELDS = ['nodeLabels', 'NodeLabels'];
 
 /** Under our names, and under those of aws-node-termination-handler. */
-function contextOf({ data, nodeLabels }: WebhookMessage) {
+function contextOf({ data, nodeLabels }: WebhookMessage, integrationKey: string | undefined) {
   return {
     ...data,
+    [KEY_FIELD]: integrationKey,
     nodeLabels,
     EventID: data.eventId,
     Kind: data.kind,

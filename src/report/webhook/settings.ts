@@ -10,6 +10,7 @@ export type WebhookOptions = Readonly<{
   webhookTemplateFile?: string | undefined;
   webhookHeaders?: Concealed<Headers> | undefined;
   webhookSecret?: Concealed<readonly string[]> | undefined;
+  webhookIntegrationKey?: Concealed<string> | undefined;
   webhookStages: readonly Stage[];
 }>;
 
@@ -88,6 +89,7 @@ const NOTHING_WITHOUT_URL = [
   ['webhookTemplateFile', 'WEBHOOK_TEMPLATE_FILE'],
   ['webhookHeaders', 'WEBHOOK_HEADERS'],
   ['webhookSecret', 'WEBHOOK_SECRET'],
+  ['webhookIntegrationKey', 'WEBHOOK_INTEGRATION_KEY'],
 ] as const;
 
 /** As undici reads them. */
@@ -103,7 +105,12 @@ function isProxy(text: string): boolean {
 }
 
 function formatOf(
-  { webhookTemplate, webhookTemplateFile: file, webhookStages: stages }: WebhookOptions,
+  {
+    webhookTemplate,
+    webhookTemplateFile: file,
+    webhookStages: stages,
+    webhookIntegrationKey,
+  }: WebhookOptions,
   contentType = 'application/json',
 ): BodyFormat | Readonly<{ fault: string }> {
   if (webhookTemplate !== undefined && file !== undefined) {
@@ -111,12 +118,16 @@ function formatOf(
   }
   const read = file === undefined ? { text: webhookTemplate?.reveal() } : textIn(file);
   if ('fault' in read) return read;
-  if (read.text === undefined) return cloudEvents;
+  const integrationKey = webhookIntegrationKey?.reveal();
+  if (read.text === undefined) {
+    if (integrationKey === undefined) return cloudEvents;
+    return { fault: 'WEBHOOK_INTEGRATION_KEY is given, but no template that uses it.' };
+  }
   const name = file === undefined ? 'WEBHOOK_TEMPLATE' : `The template in ${JSON.stringify(file)}`;
   if (read.text.length > LONGEST_TEMPLATE) {
     return { fault: `${name} is longer than ${LONGEST_TEMPLATE} characters.` };
   }
-  const format = templateFormat(read.text, contentType, stages);
+  const format = templateFormat(read.text, contentType, stages, integrationKey);
   return 'fault' in format ? { fault: `${name} ${format.fault}.` } : format;
 }
 

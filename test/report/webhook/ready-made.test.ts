@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { templateFormat } from '../../../src/report/webhook/body.ts';
-import { exampleMessages, webhookMessage } from '../../../src/report/webhook/message.ts';
+import { exampleMessages, STAGES, webhookMessage } from '../../../src/report/webhook/message.ts';
 import { interruption } from '../../plan/samples.ts';
 import { end, receipt } from './told.ts';
 
@@ -10,7 +10,8 @@ const folder = resolve(import.meta.dirname, '../../../deploy/chart/files/webhook
 
 async function bodyOf(name: string, message: ReturnType<typeof webhookMessage>): Promise<unknown> {
   const template = await readFile(`${folder}/${name}.liquid`, 'utf8');
-  const format = templateFormat(template, 'application/json');
+  const key = name === 'pagerduty' ? 'R0123456789' : undefined;
+  const format = templateFormat(template, 'application/json', STAGES, key);
   if ('fault' in format) throw new Error(format.fault);
   return JSON.parse(format.write(message).text);
 }
@@ -95,8 +96,9 @@ describe('the template for', () => {
   });
 
   // https://developer.pagerduty.com/docs/events-api-v2-overview
-  test('PagerDuty raises an alert, and resolves the same one', async () => {
+  test('PagerDuty raises an alert, and resolves the same one, by the key in the body', async () => {
     expect(await bodyOf('pagerduty', received)).toMatchObject({
+      routing_key: 'R0123456789',
       event_action: 'trigger',
       dedup_key: received.data.eventId,
       payload: { severity: 'info', source: 'node-1', timestamp: received.data.recordedAt },

@@ -82,7 +82,7 @@ export function eventAnswer(answer: Answer, method: 'POST' | 'PATCH'): EventAnsw
   if (status === 404 && method === 'PATCH') return { outcome: 'gone' };
   const isOver = hasCause(answer, 'NamespaceTerminating');
   const mayPass = status === 401 || status === 403 || status === 429 || status >= 500;
-  const isAlone = isOver || isOfWebhook(message) || isOfQuota(message);
+  const isAlone = isOver || isOfWebhook(message) || isOfAdmission(message);
   if (isAlone || !mayPass) return { outcome: 'refused', message };
   return { outcome: 'pushed back', message, retryAfterMs: retryAfterMs(answer) };
 }
@@ -111,11 +111,12 @@ function isOfWebhook(message: string): boolean {
 }
 
 /**
- * One namespace has had enough of them: a 403, too, but where rights are missing it names the user.
- * https://kubernetes.io/docs/concepts/policy/resource-quotas/#how-kubernetes-resourcequotas-work
+ * Admission refuses this object: a policy, a quota, each most often of one namespace. That is a 403 like
+ * that of missing rights, which names the user.
+ * https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
  */
-function isOfQuota(message: string): boolean {
-  return / is forbidden: [a-z ]*\bquota\b/.test(message);
+function isOfAdmission(message: string): boolean {
+  return / is forbidden: (?!User ")/.test(message);
 }
 
 function isAboutBudget(answer: Failure): boolean {

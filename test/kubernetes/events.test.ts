@@ -91,6 +91,11 @@ const quota = {
   message:
     'events.events.k8s.io "web-1.abc1" is forbidden: exceeded quota: few, requested: count/events.events.k8s.io=1, used: count/events.events.k8s.io=1, limited: count/events.events.k8s.io=1',
 };
+const policy = {
+  reason: 'Forbidden',
+  message:
+    "events.events.k8s.io \"web-1.abc1\" is forbidden: ValidatingAdmissionPolicy 'quiet' with binding 'quiet' denied request: no events here",
+};
 const rights = {
   reason: 'Forbidden',
   message:
@@ -110,6 +115,7 @@ test.each<[string, 'create' | 'update', Answer, object]>([
   ['the namespace is going', 'create', failure(403, terminating), { outcome: 'refused' }],
   ['a webhook refuses', 'create', failure(500, webhook), { outcome: 'refused' }],
   ['the quota of its namespace is used up', 'create', failure(403, quota), { outcome: 'refused' }],
+  ['a policy refuses', 'create', failure(403, policy), { outcome: 'refused' }],
   ['the right to is missing', 'create', failure(403, rights), { outcome: 'pushed back' }],
   ['it is invalid', 'create', failure(422), { outcome: 'refused' }],
   ['it is forbidden', 'create', failure(403), { outcome: 'pushed back' }],

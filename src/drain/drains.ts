@@ -24,7 +24,7 @@ export class Drains {
   /** Of the Nodes that there are. */
   private readonly drains = new Map<string, NodeDrain>();
   /** Those whose Node is gone as well. */
-  private readonly open = new Set<NodeDrain>();
+  private readonly open = new OpenDrains();
   private readonly running = new Set<Promise<void>>();
   private readonly again = new Map<string, Timer>();
   /** Of the Nodes whose journal has called for a drain since its last one ended: the latest pause. */
@@ -60,7 +60,7 @@ export class Drains {
       } else drain?.stop();
       return;
     }
-    if (drain !== undefined) drain.update(journal);
+    if (drain !== undefined) this.open.update(drain, journal);
     else if (callsForDrain(journal, this.policy)) this.begin(nodeName, journal);
   }
 
@@ -87,7 +87,7 @@ export class Drains {
     this.stopped = true;
     this.ports.queue.close();
     for (const timer of this.again.values()) timer.cancel();
-    for (const drain of this.open) drain.stop();
+    for (const drain of this.open.all()) drain.stop();
     await Promise.all(this.running);
   }
 
@@ -96,7 +96,7 @@ export class Drains {
     this.again.delete(nodeName);
     const drain = new NodeDrain(nodeName, journal, this.ports, this.policy);
     // Of a machine that has registered anew: its hooks wait for this drain's end now.
-    for (const other of this.open) if (other.instanceId === drain.instanceId) other.stop();
+    for (const other of this.open.ofInstance(drain.instanceId)) other.stop();
     this.drains.set(nodeName, drain);
     this.run(nodeName, drain);
   }
@@ -145,6 +145,44 @@ export class Drains {
       this.ports.nodeOf(nodeName) !== undefined &&
       callsForDrain(journal, this.policy)
     );
+  }
+}
+
+/** The drains that have not come to their end, by the instance that each is about now. */
+class OpenDrains {
+  private readonly byInstance = new Map<string, Set<NodeDrain>>();
+  private count = 0;
+
+  get size(): number {
+    return this.count;
+  }
+
+  all(): readonly NodeDrain[] {
+    return [...this.byInstance.values()].flatMap((drains) => [...drains]);
+  }
+
+  ofInstance(instanceId: string): readonly NodeDrain[] {
+    return [...(this.byInstance.get(instanceId) ?? [])];
+  }
+
+  add(drain: NodeDrain): void {
+    const drains = this.byInstance.get(drain.instanceId) ?? new Set();
+    this.byInstance.set(drain.instanceId, drains.add(drain));
+    this.count += 1;
+  }
+
+  delete(drain: NodeDrain): void {
+    const drains = this.byInstance.get(drain.instanceId);
+    if (drains?.delete(drain) !== true) return;
+    this.count -= 1;
+    if (drains.size === 0) this.byInstance.delete(drain.instanceId);
+  }
+
+  /** Another machine may have come under the Node's name. */
+  update(drain: NodeDrain, journal: Journal): void {
+    this.delete(drain);
+    drain.update(journal);
+    this.add(drain);
   }
 }
 

@@ -9,9 +9,15 @@ import {
   type Journal,
   type JournalState,
 } from '../plan/journal.ts';
-import { markWrite, sightOf, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
+import { markWrite, sameTaints, sightOf, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
 import { fold, type Change, type Verdict } from '../plan/merge.ts';
-import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.ts';
+import {
+  INTERRUPTION_KEY,
+  JOURNAL_KEY,
+  LOAD_BALANCER_KEY,
+  type NodePatch,
+  type NodeView,
+} from '../plan/node.ts';
 import { nextOverAt } from '../plan/over.ts';
 import { isLeftToOwner, type Policy } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
@@ -56,6 +62,8 @@ type Book = {
   overTimer: Timer | undefined;
   /** Its load balancer label waits for more targets. */
   withheld: boolean;
+  /** The resourceVersion that our latest write left, where the Node bore all that was asked for. */
+  rightAt: string | undefined;
 };
 
 const MAX_REFUSED = 4 * MAX_LIVE;
@@ -249,6 +257,7 @@ export class Records {
         forbiddenSince: undefined,
         overTimer: undefined,
         withheld: false,
+        rightAt: undefined,
       };
       this.books.set(nodeName, book);
     }
@@ -298,6 +307,7 @@ export class Records {
     const changes = entries.map(({ change }) => change);
     const { refused } = book;
     const { signal } = this.stopping;
+    book.rightAt = undefined;
     const beganAt = this.clock.now();
     for (let attempt = 0; ; attempt += 1) {
       step.move();
@@ -328,6 +338,7 @@ export class Records {
           this.remember(nodeName, book, answer.node.journal, write.journal);
           this.tellReceived(nodeName, write.journal, beganAt);
           this.nodes.learn(answer.node);
+          if (bears(answer.node, write.patch)) book.rightAt = answer.node.resourceVersion;
           // Deleted while the answer was on its way: nobody would tell us again.
           if (this.nodes.get(nodeName)?.uid !== answer.node.uid) {
             this.forget(answer.node);
@@ -635,6 +646,8 @@ export class Records {
   private mendIfAmiss(node: NodeView): void {
     const book = this.books.get(node.name);
     if (book === undefined) return;
+    // What time ends, and what room allows, is looked for by timers of their own.
+    if (node.resourceVersion === book.rightAt && !book.withheld) return;
     const write = this.compute(node, book, [...book.refused, { type: 'mended' }]);
     if (write !== 'unrecordable' && write.patch !== undefined) this.mend(node.name);
   }
@@ -748,6 +761,20 @@ export class Records {
 function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly RecordOutcome[] {
   const verdicts = write.verdicts.slice(before);
   return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
+}
+
+/** Whether the API server has put on the Node what it was asked to: a webhook of others may change that. */
+function bears(node: NodeView, { labels, annotations, unschedulable, taints }: NodePatch): boolean {
+  const label = labels?.[INTERRUPTION_KEY];
+  const exclude = labels?.[LOAD_BALANCER_KEY];
+  const journal = annotations?.[JOURNAL_KEY];
+  return (
+    (label === undefined || label === (node.interruptionLabel ?? null)) &&
+    (exclude === undefined || exclude === (node.excludeFromLoadBalancers ?? null)) &&
+    (journal === undefined || journal === (node.journal ?? null)) &&
+    (unschedulable === undefined || unschedulable === node.unschedulable) &&
+    (taints === undefined || sameTaints(taints, node.taints))
+  );
 }
 
 /** What a drain notes of its own progress, or may wait its turn, holds up no urgent marks. */

@@ -302,7 +302,7 @@ function firstBytes(text: string, bytes: number): string {
   return text.slice(0, read);
 }
 
-function sameTaints(a: readonly Taint[], b: readonly Taint[]): boolean {
+export function sameTaints(a: readonly Taint[], b: readonly Taint[]): boolean {
   return (
     a.length === b.length &&
     a.every((taint, i) => {

@@ -607,6 +607,23 @@ describe('what others do to a marked node', () => {
     expect(clock.pending()[0]).toBeLessThanOrEqual(30_000);
   });
 
+  test('is mended though it was the write itself that somebody changed', async () => {
+    const outside = withNode();
+    // So many that its load balancer label is not withheld, which is looked at again all the time.
+    for (let i = 2; i <= 20; i += 1) outside.cluster.addNode(`node-${i}`);
+    const { apply, clock, cluster, store } = start(outside);
+    const write = store.write.bind(store);
+    store.write = (name, version, { taints, ...rest }, ...how) => {
+      store.write = write;
+      expect(taints).toHaveLength(1);
+      return write(name, version, rest, ...how);
+    };
+    await apply(SPOT);
+    expect(cluster.node('node-1').taints).toEqual([]);
+    await clock.advance(100);
+    expect(cluster.node('node-1').taints).toHaveLength(1);
+  });
+
   test('is mended at once again after a minute of calm', async () => {
     const { apply, clock, cluster } = start();
     await apply(SPOT);

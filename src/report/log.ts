@@ -36,6 +36,7 @@ export function createLog(options: LogOptions): Log {
   });
   let state: 'open' | 'broken' | 'closed' = 'open';
   let lost = 0;
+  let isHeld = false;
 
   stream.on('error', (error: Error) => {
     if (state !== 'open') return;
@@ -43,7 +44,19 @@ export function createLog(options: LogOptions): Log {
     onBroken(error);
   });
 
+  /** The lines of one turn go out together: a system call a line is most of what a storm's log costs. */
+  function holdForThisTurn(): void {
+    if (isHeld) return;
+    isHeld = true;
+    stream.cork();
+    process.nextTick(() => {
+      isHeld = false;
+      stream.uncork();
+    });
+  }
+
   function write(level: Level, message: MessageText, facts: Facts): void {
+    holdForThisTurn();
     logger.log(level, toLine({ at: clock.now(), level, message, facts }));
   }
 

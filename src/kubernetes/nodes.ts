@@ -379,8 +379,8 @@ export function createNodeStore({
       if (answer.kind === 'failure' && answer.status === 404) return { outcome: 'never' };
       if (answer.kind !== 'success') return { outcome: 'unknown' };
       const lease = bodyAs<{ spec?: { renewTime?: string } | null }>(answer.body);
-      const at = Date.parse(lease?.spec?.renewTime ?? '');
-      return Number.isNaN(at) ? { outcome: 'never' } : { outcome: 'at', at };
+      const at = readOr(lease, (read) => Date.parse(read?.spec?.renewTime ?? ''));
+      return at === undefined || Number.isNaN(at) ? { outcome: 'never' } : { outcome: 'at', at };
     },
 
     async ping(signal) {

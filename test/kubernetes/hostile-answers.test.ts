@@ -124,4 +124,10 @@ describe('whatever the API server answers', () => {
     );
     expect(Object.prototype).not.toHaveProperty('name');
   });
+
+  test("a kubelet's Lease whose time cannot be made into text was never renewed", async () => {
+    const renewTime = { toString: null, valueOf: null };
+    const { store } = over({ kind: 'success', body: { spec: { renewTime } } });
+    expect(await store.kubeletRenewed('n', signal)).toEqual({ outcome: 'never' });
+  });
 });

@@ -23,9 +23,9 @@ import { measuredPorts } from './measured.ts';
 import { regionOfQueue, type Options } from './options.ts';
 import { isHookOfOurs } from './plan/hooks.ts';
 import { JOURNAL_STATES } from './plan/journal.ts';
-import { EventRecorder } from './report/event-recorder.ts';
+import { EventRecorder, recorded } from './report/event-recorder.ts';
 import { createLog, type Log } from './report/log.ts';
-import { NO_OBJECT_EVENTS, worded } from './report/object-events.ts';
+import { NO_OBJECT_EVENTS } from './report/object-events.ts';
 import { asEvents, firstOnly } from './report/outcome.ts';
 import { createMetrics, type Readings } from './report/prometheus.ts';
 import { createWebhook, type OpenWebhook } from './report/webhook/deliveries.ts';
@@ -277,7 +277,7 @@ function beginTerm(
       ...(bus === undefined ? [] : [asEvents((event) => bus.put(event))]),
       ...(webhook === undefined ? [] : [webhook]),
     ),
-    objectEvents: recorder ? worded((event) => recorder.tell(event)) : NO_OBJECT_EVENTS,
+    objectEvents: recorder ? recorded(recorder) : NO_OBJECT_EVENTS,
   });
   const controller = startController(
     options.dryRun ? withoutEffect(ports) : ports,

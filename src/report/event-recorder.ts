@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock, Timer } from '../clock.ts';
 import type { Metrics } from './metrics.ts';
-import type { Subject, ToldEvent } from './object-events.ts';
+import { worded, type ObjectEvents, type Subject, type ToldEvent } from './object-events.ts';
 import type { Report } from './report.ts';
 
 /** As it is written: what is told again becomes a series. Times are epoch ms. */
@@ -33,7 +33,6 @@ export interface EventSink {
 type Ports = Readonly<{ sink: EventSink; clock: Clock; metrics: Metrics; report: Report }>;
 
 type Remembered = {
-  readonly key: string;
   event: ObjectEvent;
   isWritten: boolean;
   writtenCount: number;
@@ -65,8 +64,7 @@ const SERIES_WRITTEN_EVERY_MS = 1_800_000;
  * what waits when the process ends is lost.
  */
 export class EventRecorder {
-  /** By what tells it from others, in the order in which they were first told. */
-  private readonly remembered = new Map<string, Remembered>();
+  private readonly remembered = new Memory();
   /** Nodes first. */
   private readonly waiting = { Node: new Set<Remembered>(), Pod: new Set<Remembered>() };
   private readonly closing = new AbortController();
@@ -88,14 +86,21 @@ export class EventRecorder {
     this.tokensAt = ports.clock.now();
   }
 
+  /** Whether it is worth its words: otherwise there is no room, and it is counted as dropped. */
+  admits(subject: Subject, reason: ToldEvent['reason']): boolean {
+    if (this.closing.signal.aborted) return false;
+    if (this.hasRoom(subject) || this.remembered.hasReason(subject, reason)) return true;
+    this.count(subject, 'dropped');
+    return false;
+  }
+
   tell(told: ToldEvent): void {
     if (this.closing.signal.aborted) return;
     const now = this.ports.clock.now();
-    const key = JSON.stringify([told.subject.uid, told.reason, told.note]);
-    const known = this.remembered.get(key);
+    const known = this.remembered.find(told);
     if (known !== undefined) this.repeat(known, now);
-    else if (!this.hasRoom(told)) this.count(told, 'dropped');
-    else this.take(key, { ...told, name: this.nameFor(told.subject), at: now, series: undefined });
+    else if (!this.hasRoom(told.subject)) this.count(told.subject, 'dropped');
+    else this.take({ ...told, name: this.nameFor(told.subject), at: now, series: undefined });
     this.pump();
   }
 
@@ -105,30 +110,27 @@ export class EventRecorder {
     this.next?.cancel();
     this.sweep?.cancel();
     for (const waiting of Object.values(this.waiting)) {
-      for (const { event, isWritten } of waiting) if (!isWritten) this.count(event, 'dropped');
+      for (const { event, isWritten } of waiting)
+        if (!isWritten) this.count(event.subject, 'dropped');
       waiting.clear();
     }
     this.remembered.clear();
   }
 
-  private hasRoom({ subject }: Readonly<{ subject: Subject }>): boolean {
-    return this.waiting[subject.kind].size < MOST_WAITING;
+  private hasRoom({ kind }: Subject): boolean {
+    return this.waiting[kind].size < MOST_WAITING;
   }
 
   /** Whether there was room: that is no less scarce for repetitions. */
   private enqueue(known: Remembered): boolean {
-    if (!this.hasRoom(known.event)) return false;
+    if (!this.hasRoom(known.event.subject)) return false;
     this.waiting[known.event.subject.kind].add(known);
     return true;
   }
 
-  private take(key: string, event: ObjectEvent): void {
-    const fresh = { key, event, isWritten: false, writtenCount: 0, writtenAt: 0, attempts: 0 };
-    this.remembered.set(key, fresh);
-    const [oldest] = this.remembered.keys();
-    if (this.remembered.size > MOST_REMEMBERED && oldest !== undefined) {
-      this.remembered.delete(oldest);
-    }
+  private take(event: ObjectEvent): void {
+    const fresh = { event, isWritten: false, writtenCount: 0, writtenAt: 0, attempts: 0 };
+    this.remembered.add(fresh);
     this.waiting[event.subject.kind].add(fresh);
     this.sweep ??= this.ports.clock.after(SERIES_ENDS_AFTER_MS, () => this.endSeries());
   }
@@ -137,7 +139,7 @@ export class EventRecorder {
   private repeat(known: Remembered, now: number): void {
     const { event } = known;
     known.event = { ...event, series: { count: (event.series?.count ?? 1) + 1, lastAt: now } };
-    this.count(event, 'repeated');
+    this.count(event.subject, 'repeated');
     if (!known.isWritten) return;
     if (known.writtenCount === 1 || now - known.writtenAt >= SERIES_WRITTEN_EVERY_MS) {
       this.enqueue(known);
@@ -148,12 +150,12 @@ export class EventRecorder {
   private endSeries(): void {
     this.sweep = undefined;
     const now = this.ports.clock.now();
-    for (const [key, known] of this.remembered) {
+    for (const known of this.remembered.all()) {
       const { event, isWritten, writtenCount } = known;
       if (!isWritten || now - (event.series?.lastAt ?? event.at) < SERIES_ENDS_AFTER_MS) continue;
       // Where there is no room, it ends with the next sweep.
       if ((event.series?.count ?? 1) > writtenCount && !this.enqueue(known)) continue;
-      this.remembered.delete(key);
+      this.remembered.delete(known);
     }
     if (this.remembered.size > 0) {
       this.sweep = this.ports.clock.after(SERIES_ENDS_AFTER_MS, () => this.endSeries());
@@ -193,7 +195,8 @@ export class EventRecorder {
     const answer = await this.ask(event, isWritten);
     this.underWay -= 1;
     if (this.closing.signal.aborted) {
-      if (!isWritten) this.count(event, answer.outcome === 'written' ? 'written' : 'dropped');
+      if (!isWritten)
+        this.count(event.subject, answer.outcome === 'written' ? 'written' : 'dropped');
       return;
     }
     this.conclude(known, event, answer);
@@ -222,7 +225,7 @@ export class EventRecorder {
     const { clock } = this.ports;
     switch (answer.outcome) {
       case 'written':
-        if (!known.isWritten) this.count(event, 'written');
+        if (!known.isWritten) this.count(event.subject, 'written');
         known.isWritten = true;
         known.writtenCount = event.series?.count ?? 1;
         known.writtenAt = clock.now();
@@ -233,7 +236,7 @@ export class EventRecorder {
         if (known.writtenCount === 1 && known.event.series !== undefined) this.enqueue(known);
         return;
       case 'gone':
-        this.forget(known);
+        this.remembered.delete(known);
         return;
       case 'refused':
         this.ports.report.debug('Kubernetes event refused', {
@@ -258,13 +261,8 @@ export class EventRecorder {
   }
 
   private giveUp(known: Remembered, result: 'dropped' | 'failed'): void {
-    if (!known.isWritten) this.count(known.event, result);
-    this.forget(known);
-  }
-
-  /** Told again, it is a new one. */
-  private forget(known: Remembered): void {
-    if (this.remembered.get(known.key) === known) this.remembered.delete(known.key);
+    if (!known.isWritten) this.count(known.event.subject, result);
+    this.remembered.delete(known);
   }
 
   private tellFailure(reason: string): void {
@@ -272,11 +270,8 @@ export class EventRecorder {
     this.isFailing = true;
   }
 
-  private count(
-    { subject }: Readonly<{ subject: Subject }>,
-    result: 'written' | 'repeated' | 'dropped' | 'failed',
-  ): void {
-    const object = subject.kind.toLowerCase();
+  private count({ kind }: Subject, result: 'written' | 'repeated' | 'dropped' | 'failed'): void {
+    const object = kind.toLowerCase();
     this.ports.metrics.count('kubernetes_events_total', { object, result });
   }
 
@@ -285,4 +280,71 @@ export class EventRecorder {
     this.names += 1;
     return `${name.slice(0, 220).replace(/[^a-z0-9]+$/, '')}.${this.prefix}${this.names.toString(16)}`;
   }
+}
+
+/** What happens, told in words as far as there is room for them. */
+export function recorded(recorder: EventRecorder): ObjectEvents {
+  return worded(
+    (event) => recorder.tell(event),
+    (subject, reason) => recorder.admits(subject, reason),
+  );
+}
+
+/** What was told, of which the oldest go first. What is told again after that is a new event. */
+class Memory {
+  /** In the order in which they were first told. */
+  private readonly byKey = new Map<string, Remembered>();
+  /** How many notes there are of each subject and reason. */
+  private readonly notes = new Map<string, number>();
+
+  get size(): number {
+    return this.byKey.size;
+  }
+
+  all(): readonly Remembered[] {
+    return [...this.byKey.values()];
+  }
+
+  find(event: ToldEvent): Remembered | undefined {
+    return this.byKey.get(keyOf(event));
+  }
+
+  hasReason(subject: Subject, reason: ToldEvent['reason']): boolean {
+    return this.notes.has(reasonKeyOf(subject, reason));
+  }
+
+  add(known: Remembered): void {
+    const { subject, reason } = known.event;
+    const reasonKey = reasonKeyOf(subject, reason);
+    this.byKey.set(keyOf(known.event), known);
+    this.notes.set(reasonKey, (this.notes.get(reasonKey) ?? 0) + 1);
+    const [oldest] = this.byKey.values();
+    if (this.size > MOST_REMEMBERED && oldest !== undefined) this.delete(oldest);
+  }
+
+  delete(known: Remembered): void {
+    const key = keyOf(known.event);
+    // Forgotten, and told anew since.
+    if (this.byKey.get(key) !== known) return;
+    this.byKey.delete(key);
+    const { subject, reason } = known.event;
+    const reasonKey = reasonKeyOf(subject, reason);
+    const left = (this.notes.get(reasonKey) ?? 1) - 1;
+    if (left === 0) this.notes.delete(reasonKey);
+    else this.notes.set(reasonKey, left);
+  }
+
+  clear(): void {
+    this.byKey.clear();
+    this.notes.clear();
+  }
+}
+
+function keyOf({ subject, reason, note }: ToldEvent): string {
+  return `${reasonKeyOf(subject, reason)} ${note}`;
+}
+
+/** Neither has a space in it. */
+function reasonKeyOf({ uid }: Subject, reason: ToldEvent['reason']): string {
+  return `${uid} ${reason}`;
 }

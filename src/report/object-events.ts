@@ -322,24 +322,34 @@ export type ToldEvent = Readonly<{
 /** The API server takes no longer ones, in bytes of UTF-8. */
 const LONGEST_NOTE_BYTES = 1024;
 
-/** The words for it. A Node that is gone is told nothing. */
-export function worded(tell: (event: ToldEvent) => void): ObjectEvents {
+/**
+ * The words for it. A Node that is gone is told nothing. `admits`: asked before they are found, which
+ * in a storm would be in vain for most.
+ */
+export function worded(
+  tell: (event: ToldEvent) => void,
+  admits: (subject: Subject, reason: ToldEvent['reason']) => boolean = () => true,
+): ObjectEvents {
   return {
     onNode(node, reason, facts) {
       if (node === undefined) return;
-      const { name, uid } = node;
+      const subject = { kind: 'Node', name: node.name, uid: node.uid } as const;
+      if (!admits(subject, reason)) return;
       const { note, type, action } = NODE_EVENTS[reason];
-      tell({ subject: { kind: 'Node', name, uid }, reason, type, action, note: cut(note(facts)) });
+      tell({ subject, reason, type, action, note: cut(note(facts)) });
     },
     onPod({ namespace, name, uid }, reason, facts) {
-      const { note, type, action } = POD_EVENTS[reason];
       const subject = { kind: 'Pod', namespace, name, uid } as const;
+      if (!admits(subject, reason)) return;
+      const { note, type, action } = POD_EVENTS[reason];
       tell({ subject, reason, type, action, note: cut(note(facts)) });
     },
   };
 }
 
 function cut(note: string): string {
+  // Three bytes of UTF-8 are the most that one unit of a string comes to.
+  if (note.length * 3 <= LONGEST_NOTE_BYTES) return note;
   if (Buffer.byteLength(note) <= LONGEST_NOTE_BYTES) return note;
   const room = LONGEST_NOTE_BYTES - Buffer.byteLength('…');
   const { read } = new TextEncoder().encodeInto(note, new Uint8Array(room));

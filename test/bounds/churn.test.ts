@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { LoadBalancerFloor } from '../../src/plan/floor.ts';
-import { EventRecorder, type EventSink } from '../../src/report/event-recorder.ts';
-import { worded } from '../../src/report/object-events.ts';
+import { EventRecorder, recorded, type EventSink } from '../../src/report/event-recorder.ts';
 import { addPods, beginHook, newOutside, rebalance, spot, startDrains } from '../drain/start.ts';
 import { start as startIntake } from '../intake/start.ts';
 import { nodeView } from '../plan/samples.ts';
@@ -92,7 +91,7 @@ describe('nothing is left in memory', () => {
     };
     const { metrics, report } = newOutside().connect();
     const recorder = new EventRecorder({ sink, clock, metrics, report });
-    const events = worded((event) => recorder.tell(event));
+    const events = recorded(recorder);
     for (let i = 0; i < 10_000; i += 1) {
       events.onNode({ name: 'node', uid: `${i}` }, 'MarksRemoved', { instance: 'i-1' });
       if (i % 10 === 0) await clock.advance(1000);
@@ -101,7 +100,8 @@ describe('nothing is left in memory', () => {
       events.onNode({ name: 'node', uid: `burst-${i}` }, 'MarksRemoved', { instance: 'i-1' });
     }
     const sizes = collectionsOf(recorder, 'recorder');
-    expect(sizes.get('recorder.remembered')).toBe(4096);
+    expect(sizes.get('recorder.remembered.byKey')).toBe(4096);
+    expect(sizes.get('recorder.remembered.notes')).toBe(4096);
     expect(sizes.get('recorder.waiting.Node')).toBe(1000);
     await clock.advance(1_000_000);
     expect(above(0, collectionsOf(recorder, 'recorder'))).toEqual([]);

@@ -2,11 +2,12 @@ import * as fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   EventRecorder,
+  recorded,
   type EventAnswer,
   type EventSink,
   type ObjectEvent,
 } from '../../src/report/event-recorder.ts';
-import { worded, type Subject } from '../../src/report/object-events.ts';
+import type { Subject } from '../../src/report/object-events.ts';
 import { FakeMetrics } from '../stand-ins/ports/metrics.ts';
 import { FakeReport } from '../stand-ins/ports/report.ts';
 import { VirtualClock } from '../stand-ins/virtual-clock.ts';
@@ -53,7 +54,7 @@ function start() {
     update: (event, signal) => ask('update', event, signal),
   };
   const recorder = new EventRecorder({ sink, clock, metrics, report });
-  const events = worded((event) => recorder.tell(event));
+  const events = recorded(recorder);
   onTestFinished(async () => {
     recorder.close();
     await clock.advance(10);
@@ -254,6 +255,32 @@ describe('events of Nodes and Pods', () => {
     });
     expect(pods).toMatchObject({ written: 1001, dropped: 3999 });
     expect(started.sent).toHaveLength((nodes['written'] ?? 0) + 1001);
+  });
+
+  test('are not worded where there is no room, unless they may be told again', async () => {
+    const started = start();
+    started.state.silent = true;
+    for (let i = 0; i < 1500; i += 1) leaveBehind(started, i);
+    let words = 0;
+    const facts = {
+      node: 'node-1',
+      kind: 'spot-interruption' as const,
+      get deadlineAt() {
+        words += 1;
+        return 0;
+      },
+    };
+    started.events.onPod(pod(1500), 'LeftBehind', facts);
+    expect(words).toBe(0);
+    started.events.onPod(pod(1), 'DeletedPastBudget', {
+      ...facts,
+      graceSeconds: 1,
+      refusedBy: 'budget',
+    });
+    started.events.onPod(pod(1), 'LeftBehind', facts);
+    expect(words).toBeGreaterThan(0);
+    expect(started.counted('pod')).toMatchObject({ repeated: 1, dropped: 500 });
+    await started.clock.advance(10);
   });
 
   test('that are told again have no more room than others, and are written in the end', async () => {

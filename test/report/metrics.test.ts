@@ -6,9 +6,8 @@ import type { LifecycleHooks } from '../../src/drain/lifecycle-hooks.ts';
 import type { Pods } from '../../src/drain/pods.ts';
 import { operationOf } from '../../src/kubernetes/operation.ts';
 import { measuredPorts } from '../../src/measured.ts';
-import { EventRecorder } from '../../src/report/event-recorder.ts';
+import { EventRecorder, recorded } from '../../src/report/event-recorder.ts';
 import { METRICS, type MetricRow, type Metrics } from '../../src/report/metrics.ts';
-import { worded } from '../../src/report/object-events.ts';
 import { createMetrics, type Readings } from '../../src/report/prometheus.ts';
 import * as messages from '../harness/messages.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
@@ -195,7 +194,7 @@ describe('/metrics', () => {
       update: () => Promise.resolve({ outcome: 'written' as const }),
     };
     const recorder = new EventRecorder({ sink, clock, metrics, report });
-    const events = worded((event) => recorder.tell(event));
+    const events = recorded(recorder);
     const { signal } = new AbortController();
     const ask = async (number: number) => {
       const name = `name-${number}`;

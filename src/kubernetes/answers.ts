@@ -112,11 +112,12 @@ function isOfWebhook(message: string): boolean {
 
 /**
  * Admission refuses this object: a policy, a quota, each most often of one namespace. That is a 403 like
- * that of missing rights, which names the user.
+ * that of missing rights, which names the user, and like that of a server whose admission has just been
+ * started, which passes.
  * https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
  */
 function isOfAdmission(message: string): boolean {
-  return / is forbidden: (?!User ")/.test(message);
+  return / is forbidden: (?!User "|not yet ready|status unknown for quota)/.test(message);
 }
 
 function isAboutBudget(answer: Failure): boolean {

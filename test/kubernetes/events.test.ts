@@ -101,6 +101,10 @@ const rights = {
   message:
     'events.events.k8s.io is forbidden: User "system:serviceaccount:quota:quota" cannot create resource "events" in API group "events.k8s.io" in the namespace "shop": no quota',
 };
+const starting = {
+  reason: 'Forbidden',
+  message: 'events.events.k8s.io "web-1.abc1" is forbidden: not yet ready to handle request',
+};
 const webhook = { message: 'failed calling webhook "events.example.com"' };
 
 test.each<[string, 'create' | 'update', Answer, object]>([
@@ -117,6 +121,7 @@ test.each<[string, 'create' | 'update', Answer, object]>([
   ['the quota of its namespace is used up', 'create', failure(403, quota), { outcome: 'refused' }],
   ['a policy refuses', 'create', failure(403, policy), { outcome: 'refused' }],
   ['the right to is missing', 'create', failure(403, rights), { outcome: 'pushed back' }],
+  ['admission is starting', 'create', failure(403, starting), { outcome: 'pushed back' }],
   ['it is invalid', 'create', failure(422), { outcome: 'refused' }],
   ['it is forbidden', 'create', failure(403), { outcome: 'pushed back' }],
   [

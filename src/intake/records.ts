@@ -9,15 +9,9 @@ import {
   type Journal,
   type JournalState,
 } from '../plan/journal.ts';
-import { markWrite, sameTaints, sightOf, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
+import { bearsAll, markWrite, sightOf, type MarkFinding, type MarkWrite } from '../plan/marks.ts';
 import { fold, type Change, type Verdict } from '../plan/merge.ts';
-import {
-  INTERRUPTION_KEY,
-  JOURNAL_KEY,
-  LOAD_BALANCER_KEY,
-  type NodePatch,
-  type NodeView,
-} from '../plan/node.ts';
+import { LOAD_BALANCER_KEY, type NodePatch, type NodeView } from '../plan/node.ts';
 import { nextOverAt } from '../plan/over.ts';
 import { isLeftToOwner, type Policy } from '../plan/policy.ts';
 import { isEmergency } from '../plan/rows.ts';
@@ -338,7 +332,7 @@ export class Records {
           this.remember(nodeName, book, answer.node.journal, write.journal);
           this.tellReceived(nodeName, write.journal, beganAt);
           this.nodes.learn(answer.node);
-          if (bears(answer.node, write.patch)) book.rightAt = answer.node.resourceVersion;
+          if (bearsAll(answer.node, write.target)) book.rightAt = answer.node.resourceVersion;
           // Deleted while the answer was on its way: nobody would tell us again.
           if (this.nodes.get(nodeName)?.uid !== answer.node.uid) {
             this.forget(answer.node);
@@ -761,20 +755,6 @@ export class Records {
 function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly RecordOutcome[] {
   const verdicts = write.verdicts.slice(before);
   return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
-}
-
-/** Whether the API server has put on the Node what it was asked to: a webhook of others may change that. */
-function bears(node: NodeView, { labels, annotations, unschedulable, taints }: NodePatch): boolean {
-  const label = labels?.[INTERRUPTION_KEY];
-  const exclude = labels?.[LOAD_BALANCER_KEY];
-  const journal = annotations?.[JOURNAL_KEY];
-  return (
-    (label === undefined || label === (node.interruptionLabel ?? null)) &&
-    (exclude === undefined || exclude === (node.excludeFromLoadBalancers ?? null)) &&
-    (journal === undefined || journal === (node.journal ?? null)) &&
-    (unschedulable === undefined || unschedulable === node.unschedulable) &&
-    (taints === undefined || sameTaints(taints, node.taints))
-  );
 }
 
 /** What a drain notes of its own progress, or may wait its turn, holds up no urgent marks. */

@@ -25,6 +25,8 @@ import type { Policy } from './policy.ts';
 export type MarkWrite = Readonly<{
   /** Undefined: the Node is as it should be. */
   patch: NodePatch | undefined;
+  /** The Node as it should be. */
+  target: NodeView;
   /** What the Node's journal says after the write; undefined: it has none. */
   journal: Journal | undefined;
   /** One for each change, in order. */
@@ -63,6 +65,7 @@ export function markWrite(
   if (sight === undefined) {
     return {
       patch: undefined,
+      target: node,
       journal: undefined,
       verdicts: changes.map(() => 'stale'),
       found: [],
@@ -113,7 +116,12 @@ export function markWrite(
   }
   const keep = read.outcome === 'unreadable' && target.journal !== node.journal;
   const patch = difference(node, target, keep ? node.journal : undefined);
-  return { patch, journal, verdicts, found };
+  return { patch, target, journal, verdicts, found };
+}
+
+/** Whether the Node bears all that a write asked for: an admission webhook of others may change it. */
+export function bearsAll(node: NodeView, target: NodeView): boolean {
+  return difference(node, target, undefined) === undefined;
 }
 
 /** Of a Node without a journal: what would only say that nothing is known is not written. */
@@ -302,7 +310,7 @@ function firstBytes(text: string, bytes: number): string {
   return text.slice(0, read);
 }
 
-export function sameTaints(a: readonly Taint[], b: readonly Taint[]): boolean {
+function sameTaints(a: readonly Taint[], b: readonly Taint[]): boolean {
   return (
     a.length === b.length &&
     a.every((taint, i) => {

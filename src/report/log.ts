@@ -44,20 +44,27 @@ export function createLog(options: LogOptions): Log {
     onBroken(error);
   });
 
-  /** The lines of one turn go out together: a system call a line is most of what a storm's log costs. */
+  /**
+   * The lines of one turn go out together: a system call a line is most of what a storm's log costs.
+   * What may be the last that is heard of a process, a warning or an error, takes them out at once.
+   */
   function holdForThisTurn(): void {
     if (isHeld) return;
     isHeld = true;
     stream.cork();
-    process.nextTick(() => {
-      isHeld = false;
-      stream.uncork();
-    });
+    process.nextTick(letGo);
+  }
+
+  function letGo(): void {
+    if (!isHeld) return;
+    isHeld = false;
+    stream.uncork();
   }
 
   function write(level: Level, message: MessageText, facts: Facts): void {
     holdForThisTurn();
     logger.log(level, toLine({ at: clock.now(), level, message, facts }));
+    if (level === 'warn' || level === 'error') letGo();
   }
 
   function tellLost(): void {

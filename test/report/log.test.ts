@@ -56,6 +56,36 @@ test.each([
   expect(reader.lines().map((line) => line.match(/"level":"(\w+)"/)?.[1])).toEqual(logged);
 });
 
+test('lines of one turn go out together, and at once with a warning', async () => {
+  const writes: number[] = [];
+  const stream = new Writable({
+    decodeStrings: false,
+    write(_chunk, _encoding, done) {
+      writes.push(1);
+      done();
+    },
+    writev(chunks, done) {
+      writes.push(chunks.length);
+      done();
+    },
+  });
+  const { log } = logOn(stream);
+  log.info('marked');
+  log.info('marked');
+  log.debug('duplicate');
+  expect(writes).toEqual([]);
+  await new Promise((resolve) => {
+    process.nextTick(resolve);
+  });
+  expect(writes).toEqual([3]);
+  log.info('marked');
+  log.warn('malformed message');
+  expect(writes).toEqual([3, 2]);
+  log.info('marked');
+  await log.close();
+  expect(writes.slice(0, 3)).toEqual([3, 2, 1]);
+});
+
 test('closing waits until the reader has every line', async () => {
   const reader = slowReader();
   const { log } = logOn(reader.stream);

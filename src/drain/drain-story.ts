@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import { deadlineOf, type Plan } from '../plan/deadline.ts';
-import type { Interruption } from '../plan/interruption.ts';
+import { episodeOf, type Interruption } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
 import { HOLD_KEY, type NodeView } from '../plan/node.ts';
 import type { Policy } from '../plan/policy.ts';
@@ -36,7 +36,7 @@ type StoryPorts = Readonly<{
 /** One drain as others see it: its log lines, metrics, Kubernetes events and outcomes. */
 export class DrainStory {
   private lateTold = false;
-  /** Interruptions that are known to be late, by ID. */
+  /** Interruptions that are known to be late, by episode. */
   private lateOnes: ReadonlySet<string> = new Set();
   /** When the next one will be. */
   private nextLateAt = Infinity;
@@ -168,17 +168,18 @@ export class DrainStory {
   private tellLateOnes(): void {
     const { journal, plan } = this.state();
     const untilAt = Math.max(this.ports.clock.now(), plan?.deadlineAt ?? -Infinity);
-    const late: Interruption[] = [];
+    const late = new Map<string, Interruption>();
     this.nextLateAt = Infinity;
     for (const interruption of journal.live) {
       const deadlineAt = deadlineOf(interruption, this.policy);
       if (deadlineAt === undefined) continue;
-      if (deadlineAt <= untilAt) late.push(interruption);
+      if (deadlineAt <= untilAt) late.set(episodeOf(interruption), interruption);
       else this.nextLateAt = Math.min(this.nextLateAt, deadlineAt);
     }
-    const fresh = late.filter(({ id }) => !this.lateOnes.has(id));
-    this.lateOnes = new Set(late.map(({ id }) => id));
-    if (fresh.length > 0) this.tellOutcome('late', this.tasks.counts(), fresh);
+    const fresh = [...late].filter(([episode]) => !this.lateOnes.has(episode));
+    this.lateOnes = new Set(late.keys());
+    const interruptions = fresh.map(([, interruption]) => interruption);
+    if (fresh.length > 0) this.tellOutcome('late', this.tasks.counts(), interruptions);
   }
 
   outlived(): void {

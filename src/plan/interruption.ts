@@ -22,6 +22,11 @@ export type Interruption = Readonly<{
   unknown: UnknownFields;
 }>;
 
+/** Tells it from all others of its instance, earlier and later ones under the same ID as well. */
+export function episodeOf({ id, recordedAt }: Interruption): string {
+  return `${recordedAt} ${id}`;
+}
+
 /** One that is over: what old news is recognised by. */
 export type EndedInterruption = Interruption & Readonly<{ endedAt: number }>;
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import type { Interruption } from '../plan/interruption.ts';
+import { episodeOf, type Interruption } from '../plan/interruption.ts';
 import { isoTime } from '../plan/iso-time.ts';
 import { INTERRUPTION_KINDS } from '../plan/rows.ts';
 
@@ -40,11 +40,8 @@ export interface Outcomes {
 export const OUTCOMES = ['drained', 'forced', 'late', 'cancelled', 'not-possible'] as const;
 
 /** Of an interruption: the same in all that is told of it, by whichever process, and in nothing else. */
-export function eventIdOf({
-  instanceId,
-  interruption: { id, recordedAt },
-}: InterruptionReceived): string {
-  const digest = createHash('sha256').update(JSON.stringify([instanceId, id, recordedAt]));
+export function eventIdOf({ instanceId, interruption }: InterruptionReceived): string {
+  const digest = createHash('sha256').update(`${instanceId} ${episodeOf(interruption)}`);
   return digest.digest('hex').slice(0, 32);
 }
 

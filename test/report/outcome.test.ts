@@ -103,6 +103,23 @@ describe('the outcome of an interruption', () => {
     expect(told().slice(2)).toEqual([['rebalance', 'not-possible']]);
   });
 
+  test('with pods left at the deadline of a second notice too: late for each of the two', async () => {
+    const { cluster, sqs, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    const startedAt = Math.floor(clock.now() / 1000) * 1000;
+    sqs.send(messages.spotNotice({ instanceId, time: startedAt }));
+    await clock.advance(125_000);
+    sqs.send(messages.spotNotice({ instanceId, time: startedAt + 125_000 }));
+    await clock.advance(119_000);
+    expect(events).toHaveLength(1);
+    await clock.advance(6000);
+    cluster.changeNode('node-1', { held: false });
+    await clock.advance(60_000);
+    const noticedAt = [0, 125_000].map((ms) => new Date(startedAt + ms).toISOString());
+    expect(events).toMatchObject(noticedAt.map((time) => ({ kind, outcome: 'late', time })));
+    expect(events).toHaveLength(2);
+  });
+
   test('that is over before the node is empty: cancelled', async () => {
     const { cluster, sqs, clock, events } = start();
     cluster.changeNode('node-1', { held: true });

@@ -164,14 +164,13 @@ export class DrainStory {
     for (const { pod } of standing) objectEvents.onPod(pod, 'LeftBehind', told);
   }
 
-  /** Those whose own deadline has come; heartbeats keep some alive until the plan's. */
   private tellLateOnes(): void {
     const { journal, plan } = this.state();
     const untilAt = Math.max(this.ports.clock.now(), plan?.deadlineAt ?? -Infinity);
     const late = new Map<string, Interruption>();
     this.nextLateAt = Infinity;
     for (const interruption of journal.live) {
-      const deadlineAt = deadlineOf(interruption, this.policy);
+      const deadlineAt = this.deadlineOf(interruption);
       if (deadlineAt === undefined) continue;
       if (deadlineAt <= untilAt) late.set(episodeOf(interruption), interruption);
       else this.nextLateAt = Math.min(this.nextLateAt, deadlineAt);
@@ -232,6 +231,13 @@ export class DrainStory {
     };
   }
 
+  /** By when the pods have to be gone for this one; heartbeats keep some alive until the plan's. */
+  private deadlineOf(interruption: Interruption): number | undefined {
+    const ownAt = deadlineOf(interruption, this.policy);
+    const planAt = this.state().plan?.deadlineAt ?? -Infinity;
+    return ownAt === undefined ? undefined : Math.max(ownAt, planAt);
+  }
+
   private tellNode(
     node: NodeView | undefined,
     end: End,
@@ -250,7 +256,7 @@ export class DrainStory {
     interruptions = this.state().journal.live,
   ): void {
     const { clock, outcomes } = this.ports;
-    const { journal, plan } = this.state();
+    const { journal } = this.state();
     const podNames = this.tasks.names();
     for (const interruption of interruptions) {
       outcomes.tell({
@@ -258,7 +264,7 @@ export class DrainStory {
         instanceId: journal.machine.instanceId,
         interruption,
         outcome,
-        deadlineAt: plan?.deadlineAt,
+        deadlineAt: this.deadlineOf(interruption),
         endedAt: clock.now(),
         pods,
         podNames,

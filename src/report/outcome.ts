@@ -9,7 +9,10 @@ export type InterruptionReceived = Readonly<{
   node: string;
   instanceId: string;
   interruption: Interruption;
-  /** Of the plan that rules; undefined: there is none. */
+  /**
+   * When it is recorded, of the plan that rules; at its end, its own, or the later one until which
+   * heartbeats keep its hook alive. Undefined: there is none.
+   */
   deadlineAt: number | undefined;
 }>;
 
@@ -75,12 +78,16 @@ export const outcomeEventSchema = z
       ),
     time: timeSchema.describe('When AWS issued the event.'),
     recordedAt: timeSchema.describe('When it was recorded on the Node.'),
-    deadline: timeSchema.optional().describe('By when the pods had to be gone, if there was one.'),
+    deadline: timeSchema
+      .optional()
+      .describe(
+        'By when the pods had to be gone for this interruption, be there earlier ones of the node: its own deadline, or the later one until which heartbeats kept its hook alive. Absent where it had none.',
+      ),
     endedAt: timeSchema,
     secondsToSpare: z
       .number()
       .optional()
-      .describe('From the end to the deadline; negative if it came too late.'),
+      .describe('From the end to that deadline; negative if it came too late.'),
     pods: podCountsSchema
       .optional()
       .describe(

@@ -93,14 +93,39 @@ describe('the outcome of an interruption', () => {
     const told = () => events.map((event) => [event.kind, event.outcome]);
     await clock.advance(140_000);
     expect(told()).toEqual([[kind, 'late']]);
+    const dueInSeconds = ({ deadline = '' }: OutcomeEvent) =>
+      (Date.parse(deadline) - startedAt) / 1000;
     await clock.advance(8000);
     expect(told()).toHaveLength(1);
     await clock.advance(12_000);
     expect(told().slice(1)).toEqual([['terminate-hook', 'late']]);
     expect(Date.parse(events[1]?.endedAt ?? '') - startedAt).toBeLessThan(152_000);
+    expect(events.map(dueInSeconds)).toEqual([120, 150]);
+    for (const { secondsToSpare = NaN } of events) {
+      expect(Math.abs(secondsToSpare)).toBeLessThanOrEqual(2);
+    }
     cluster.deleteNode('node-1');
     await clock.advance(60_000);
     expect(told().slice(2)).toEqual([['rebalance', 'not-possible']]);
+    expect(events[2]?.deadline).toBeUndefined();
+  });
+
+  test('whose hook is kept alive for another deadline: late at that one, which it tells', async () => {
+    const { cluster, sqs, autoScaling, clock, events } = start();
+    cluster.changeNode('node-1', { held: true });
+    const startedAt = Math.floor(clock.now() / 1000) * 1000;
+    const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
+    autoScaling.begin(hook, 100);
+    sqs.send(messages.terminateHook({ ...hook, time: startedAt }));
+    sqs.send(messages.spotNotice({ instanceId, time: startedAt }));
+    await clock.advance(115_000);
+    expect(events).toEqual([]);
+    await clock.advance(10_000);
+    const deadline = new Date(startedAt + 120_000).toISOString();
+    expect(events.map((event) => [event.kind, event.outcome, event.deadline])).toEqual([
+      ['terminate-hook', 'late', deadline],
+      [kind, 'late', deadline],
+    ]);
   });
 
   test('with pods left at the deadline of a second notice too: late for each of the two', async () => {

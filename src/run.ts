@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { createEventBus } from './aws/event-bus.ts';
+import { createEventBus, type OpenEventBus } from './aws/event-bus.ts';
 import { createLifecycleHooks } from './aws/lifecycle-hooks.ts';
 import { createQueue } from './aws/queue.ts';
 import { pause, steadyClock, systemClock as clock } from './clock.ts';
@@ -28,14 +28,14 @@ import { createLog, type Log } from './report/log.ts';
 import { NO_OBJECT_EVENTS } from './report/object-events.ts';
 import { asEvents, firstOnly } from './report/outcome.ts';
 import { createMetrics, type Readings } from './report/prometheus.ts';
-import { createWebhook, type OpenWebhook } from './report/webhook/deliveries.ts';
+import { createWebhook } from './report/webhook/deliveries.ts';
 import { webhookSettings, type WebhookSettings } from './report/webhook/settings.ts';
 import { SelfWatch } from './self-watch.ts';
 
 /** Then what is still under way is given up, so that the process ends within 5 s. */
 const STOP_WITHIN_MS = 4000;
 const CLOSE_QUEUE_WITHIN_MS = 500;
-const CLOSE_WEBHOOK_WITHIN_MS = 1500;
+const SEND_NEWS_WITHIN_MS = 1500;
 const FLUSH_WITHIN_MS = 400;
 
 /**
@@ -150,8 +150,16 @@ async function start(
       metrics,
       report: log,
     });
-  // After the Lease is given up: nobody waits for the receiver.
-  release.defer(() => webhook?.close(CLOSE_WEBHOOK_WITHIN_MS));
+  const bus = openEventBus(options, { clock: steadyClock, metrics, watchdog, report: log });
+  // After the Lease is given up: nobody waits for the receivers.
+  release.defer(async () => {
+    await Promise.all([webhook?.close(SEND_NEWS_WITHIN_MS), bus?.close(SEND_NEWS_WITHIN_MS)]);
+  });
+  // Of all terms: what is told and not sent yet outlives a cut, and is not told again by the next.
+  const outcomes = firstOnly(
+    ...(bus === undefined ? [] : [asEvents((event) => bus.put(event))]),
+    ...(webhook === undefined ? [] : [webhook]),
+  );
   await Promise.race([nodes.start(), aborted(stop)]);
   if (stop.aborted) return 'stopped';
   running.nodes = nodes;
@@ -161,13 +169,11 @@ async function start(
     refresh: nodes.refresh.bind(nodes),
   };
 
-  // Of all terms: who loses the Lease and leads again has told it all the same.
-  const told = new Set<string>();
   const begin = (): Term => {
     const { controller, term } = beginTerm(
       options,
-      { nodes, departed, clock, metrics, watchdog, report: log },
-      { connection: connectToApiServer(), projection, webhook, told },
+      { nodes, departed, outcomes, clock, metrics, watchdog, report: log },
+      { connection: connectToApiServer(), projection },
     );
     running.controller = controller;
     log.info('ready');
@@ -224,21 +230,24 @@ function keptFacts(settings: WebhookSettings | undefined): KeptFacts {
 
 type Running = { nodes?: NodeIndex; election?: Election; controller?: Controller };
 
-/** All that writes, on connections of its own: they can be cut as a whole, and nothing else with them. */
+function openEventBus(
+  { awsRegion: region, eventBusName: name }: Options,
+  ports: Omit<Parameters<typeof createEventBus>[0], 'name' | 'region'>,
+): OpenEventBus | undefined {
+  return name === undefined ? undefined : createEventBus({ name, region, ...ports });
+}
+
+/**
+ * All that writes on Nodes, pods and hooks, on connections of its own: they can be cut as a whole, and
+ * nothing else with them.
+ */
 function beginTerm(
   options: Options,
-  lasting: Pick<Ports, 'nodes' | 'departed' | 'clock' | 'metrics' | 'watchdog' | 'report'>,
-  {
-    connection,
-    projection,
-    webhook,
-    told,
-  }: Readonly<{
-    connection: Connection;
-    projection: Projection;
-    webhook: OpenWebhook | undefined;
-    told: Set<string>;
-  }>,
+  lasting: Pick<
+    Ports,
+    'nodes' | 'departed' | 'outcomes' | 'clock' | 'metrics' | 'watchdog' | 'report'
+  >,
+  { connection, projection }: Readonly<{ connection: Connection; projection: Projection }>,
 ): { controller: Controller; term: Term } {
   const { metrics, watchdog, report } = lasting;
   const queue = createQueue({
@@ -249,11 +258,6 @@ function beginTerm(
     watchdog,
   });
   const hooks = createLifecycleHooks({ region: options.awsRegion, clock, metrics, watchdog });
-  const { awsRegion: region, eventBusName: name } = options;
-  const bus =
-    name === undefined
-      ? undefined
-      : createEventBus({ name, region, clock: steadyClock, metrics, watchdog, report });
   const recorder = options.kubernetesEvents
     ? new EventRecorder({
         sink: createEventSink({ connection, instance: options.podName ?? hostname() }),
@@ -272,11 +276,6 @@ function beginTerm(
     pods: createPods({ connection, clock, watchdog, report }),
     volumes: createVolumes({ connection, clock }),
     hooks,
-    outcomes: firstOnly(
-      told,
-      ...(bus === undefined ? [] : [asEvents((event) => bus.put(event))]),
-      ...(webhook === undefined ? [] : [webhook]),
-    ),
     objectEvents: recorder ? recorded(recorder) : NO_OBJECT_EVENTS,
   });
   const controller = startController(
@@ -288,7 +287,7 @@ function beginTerm(
       await controller.stop();
       recorder?.close();
       hooks.close();
-      await Promise.all([queue.close(CLOSE_QUEUE_WITHIN_MS), bus?.close(CLOSE_QUEUE_WITHIN_MS)]);
+      await queue.close(CLOSE_QUEUE_WITHIN_MS);
       await connection.close();
     },
     async cut() {
@@ -296,7 +295,7 @@ function beginTerm(
       hooks.close();
       // What is in hand goes back to the queue, for whoever leads next.
       await Promise.all([connection.close(), controller.stop()]);
-      await Promise.all([queue.close(CLOSE_QUEUE_WITHIN_MS), bus?.close(CLOSE_QUEUE_WITHIN_MS)]);
+      await queue.close(CLOSE_QUEUE_WITHIN_MS);
     },
   };
   return { controller, term };

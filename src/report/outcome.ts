@@ -124,9 +124,10 @@ const MOST_REMEMBERED = 40_000;
 
 /**
  * Each interruption's receipt and its first outcome: that of a node which drains on for another reason is
- * told once. `told`: what was told already, in this term or an earlier one.
+ * told once. What it has handed on counts as told, so it lives no longer than those whom it tells.
  */
-export function firstOnly(told: Set<string>, ...all: readonly Outcomes[]): Outcomes {
+export function firstOnly(...all: readonly Outcomes[]): Outcomes {
+  const told = new Set<string>();
   const isFirst = (what: string, news: InterruptionReceived): boolean => {
     const key = `${what} ${eventIdOf(news)}`;
     if (told.has(key)) return false;

@@ -120,7 +120,7 @@ export function outcomeEvent(told: InterruptionOutcome): OutcomeEvent {
   };
 }
 
-const MOST_REMEMBERED = 40_000;
+export const MOST_REMEMBERED = 40_000;
 
 /**
  * Each interruption's receipt and its first outcome: that of a node which drains on for another reason is
@@ -130,11 +130,12 @@ export function firstOnly(...all: readonly Outcomes[]): Outcomes {
   const told = new Set<string>();
   const isFirst = (what: string, news: InterruptionReceived): boolean => {
     const key = `${what} ${eventIdOf(news)}`;
-    if (told.has(key)) return false;
+    // What is told again and again stays among the latest.
+    const isNew = !told.delete(key);
     told.add(key);
     const [oldest] = told;
     if (told.size > MOST_REMEMBERED && oldest !== undefined) told.delete(oldest);
-    return true;
+    return isNew;
   };
   return {
     received(news) {

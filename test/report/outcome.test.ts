@@ -3,6 +3,7 @@ import { startController } from '../../src/controller.ts';
 import {
   asEvents,
   firstOnly,
+  MOST_REMEMBERED,
   outcomeEventSchema,
   type OutcomeEvent,
 } from '../../src/report/outcome.ts';
@@ -12,6 +13,7 @@ import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { flowPolicy } from '../stand-ins/ports/flow-policy.ts';
 import { FakeOutcomes } from '../stand-ins/ports/outcomes.ts';
 import { Outside } from '../stand-ins/ports/outside.ts';
+import { end } from './webhook/told.ts';
 
 /** The whole flow over one node with two pods, one of them behind a budget. */
 function start(rules: Parameters<typeof flowPolicy>[0] = {}) {
@@ -269,6 +271,21 @@ describe('the outcome of an interruption', () => {
     await one.lead(20_000);
     expect(one.events).toMatchObject([{ outcome: 'drained' }]);
     expect(other.events).toMatchObject([{ outcome: 'drained', eventId: one.events[0]?.eventId }]);
+  });
+
+  test('that is told again and again is told once, however many others come between', () => {
+    const receiver = new FakeOutcomes();
+    const outcomes = firstOnly(receiver);
+    const tell = (number: number): void => outcomes.tell(end({ instanceId: `i-${number}` }));
+    for (let number = 0; number < MOST_REMEMBERED; number += 1) tell(number);
+    tell(0);
+    // It takes the place of the one that was not told for the longest.
+    tell(MOST_REMEMBERED);
+    tell(0);
+    expect(receiver.told).toHaveLength(MOST_REMEMBERED + 1);
+    tell(1);
+    expect(receiver.told.at(-1)).toMatchObject({ instanceId: 'i-1' });
+    expect(receiver.told).toHaveLength(MOST_REMEMBERED + 2);
   });
 
   describe('that waits for its turn', () => {

@@ -447,10 +447,33 @@ describe('the options of the webhook', () => {
         WEBHOOK_TEMPLATE: '{"routing_key": {{ integrationKey }}}',
         WEBHOOK_INTEGRATION_KEY: 'S3CRET',
       },
-      `WEBHOOK_TEMPLATE makes no JSON of the stage received: Unexpected token 'S', "…" is not valid JSON.`,
+      `WEBHOOK_TEMPLATE makes no JSON of the stage received: Unexpected token 'k', "…" is not valid JSON.`,
+    ],
+    [
+      { WEBHOOK_TEMPLATE: '{"routing_key":"{{ integrationKey | raw }}"}' },
+      'WEBHOOK_TEMPLATE cannot be filled in with WEBHOOK_INTEGRATION_KEY.',
+    ],
+    [
+      {
+        WEBHOOK_TEMPLATE:
+          '{% if integrationKey contains "S3" %}{% include integrationKey %}{% endif %}{}',
+      },
+      'WEBHOOK_TEMPLATE cannot be filled in with WEBHOOK_INTEGRATION_KEY.',
     ],
   ])('%j beside a key is refused: %s', (given, fault) => {
     expect(faults([], { ...keyed, ...given })).toEqual([fault]);
+  });
+
+  test('say what is wrong of a template in the same words whatever the key', () => {
+    const told = ['S3CRET', '{', '"', '1e', 'tru', '\\'].map((key) =>
+      faults([], {
+        ...keyed,
+        WEBHOOK_TEMPLATE: '{"routing_key": {{ integrationKey }}}',
+        WEBHOOK_INTEGRATION_KEY: key,
+      }),
+    );
+    expect(told[0]).toHaveLength(1);
+    expect(new Set(told.map((one) => one.join())).size).toBe(1);
   });
 
   test.each([

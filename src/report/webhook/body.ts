@@ -75,13 +75,8 @@ export function templateFormat(
   try {
     const parsed = engine.parse(template);
     const used = engine.globalVariablesSync(parsed);
-    const format: BodyFormat = {
-      write: (message) => ({
-        text: String(engine.renderSync(parsed, contextOf(message, integrationKey))),
-        contentType,
-      }),
-      usesLabels: used.some((name) => LABEL_FIELDS.includes(name)),
-    };
+    const fill = (message: WebhookMessage, key: string | undefined): string =>
+      String(engine.renderSync(parsed, contextOf(message, key)));
     const examples = exampleMessages().filter(({ data }) => stages.includes(data.stage));
     const fields = examples.flatMap((message) => Object.keys(contextOf(message, '')));
     const unknown = used.find((name) => !fields.includes(name));
@@ -93,17 +88,41 @@ export function templateFormat(
       return { fault: `does not use ${KEY_FIELD}, but WEBHOOK_INTEGRATION_KEY is given` };
     }
     if (unknown !== undefined) return { fault: `uses ${unknown}, which is no field of a message` };
-    for (const message of examples) {
-      const { text } = format.write(message);
-      const fault = json ? jsonFault(text) : undefined;
-      if (fault !== undefined) {
-        return { fault: `makes no JSON of the stage ${message.data.stage}: ${fault}` };
+    const faultWith = (key: string | undefined): string | undefined => {
+      for (const message of examples) {
+        const fault = faultOf(() => fill(message, key), json, message.data.stage);
+        if (fault !== undefined) return fault;
       }
+      return undefined;
+    };
+    const fault = faultWith(integrationKey);
+    if (fault === undefined) {
+      return {
+        write: (message) => ({ text: fill(message, integrationKey), contentType }),
+        usesLabels: used.some((name) => LABEL_FIELDS.includes(name)),
+      };
     }
-    return format;
+    if (integrationKey === undefined) return { fault };
+    // The reason may have a part of the body in it: that of one with the key is told to nobody.
+    return { fault: faultWith(STAND_IN_KEY) ?? 'cannot be filled in with WEBHOOK_INTEGRATION_KEY' };
   } catch (error) {
-    const reason = error instanceof Error ? withoutQuotations(error.message) : 'no reason';
-    return { fault: `cannot be filled in: ${reason}` };
+    return { fault: `cannot be filled in: ${reasonOf(error)}` };
+  }
+}
+
+function faultOf(fill: () => string, json: boolean, stage: Stage): string | undefined {
+  let text: string;
+  try {
+    text = fill();
+  } catch (error) {
+    return `cannot be filled in: ${reasonOf(error)}`;
+  }
+  if (!json) return undefined;
+  try {
+    JSON.parse(text);
+    return undefined;
+  } catch (error) {
+    return `makes no JSON of the stage ${stage}: ${reasonOf(error)}`;
   }
 }
 
@@ -111,21 +130,14 @@ function isJson(contentType: string): boolean {
   return /^[-\w.]+\/([-\w.]+\+)?json\s*(;|$)/i.test(contentType);
 }
 
-function jsonFault(text: string): string | undefined {
-  try {
-    JSON.parse(text);
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? withoutQuotations(error.message) : String(error);
-  }
-}
-
 /** A template may have a key in it, as some receivers want it. */
-function withoutQuotations(message: string): string {
-  return message.replace(/(\.\.\.)?"[^]*"(\.\.\.)?/, '"…"');
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'no reason';
+  return error.message.replace(/(\.\.\.)?"[^]*"(\.\.\.)?/, '"…"');
 }
 
 const KEY_FIELD = 'integrationKey';
+const STAND_IN_KEY = 'key';
 const LABEL_FIELDS = ['nodeLabels', 'NodeLabels'];
 
 /** Under our names, and under those of aws-node-termination-handler. */

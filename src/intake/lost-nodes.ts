@@ -1,5 +1,7 @@
 import type { Clock, Timer } from '../clock.ts';
 import { isWaiting } from '../plan/calls.ts';
+import type { Interruption } from '../plan/interruption.ts';
+import type { Journal } from '../plan/journal.ts';
 import type { Policy } from '../plan/policy.ts';
 import type { Outcomes } from '../report/outcome.ts';
 import type { Report } from '../report/report.ts';
@@ -16,6 +18,8 @@ type LostNodesPorts = Readonly<{
 
 type LostNodesPolicy = Pick<Policy, 'actions'> & Readonly<{ unknownInstanceGraceSeconds: number }>;
 
+type Lost = Readonly<{ at: number; nodeName: string; journal: Journal }>;
+
 /** As many as are remembered with what they bore; the oldest go first. */
 const MOST_MISSING = 20_000;
 
@@ -24,23 +28,30 @@ const MOST_MISSING = 20_000;
  * Not before the grace in which any instance may register its Node; whoever leads then tells it.
  */
 export class LostNodes {
-  /** By instance: of the Nodes that went within the grace. */
+  /** By instance. */
   private readonly missing = new Map<string, Timer>();
   private unsubscribe: (() => void) | undefined;
+  private readonly graceMs: number;
   private readonly ports: LostNodesPorts;
   private readonly policy: LostNodesPolicy;
 
   constructor(ports: LostNodesPorts, policy: LostNodesPolicy) {
+    this.graceMs = policy.unknownInstanceGraceSeconds * 1000;
     this.ports = ports;
     this.policy = policy;
   }
 
   start(): void {
-    const { nodes, departed } = this.ports;
-    for (const { at, journal } of departed.journals()) this.miss(journal.machine.instanceId, at);
+    const { nodes, departed, clock } = this.ports;
+    for (const lost of departed.journals()) {
+      // What is over by now was told by whoever led.
+      if (clock.now() - lost.at <= this.graceMs) this.miss(lost);
+    }
     this.unsubscribe = nodes.subscribe((before, after) => {
       if (after !== undefined || before?.instanceId === undefined) return;
-      this.miss(before.instanceId, this.ports.clock.now());
+      const { at, nodeName, journal } = departed.find(before.instanceId) ?? {};
+      if (at === undefined || nodeName === undefined || journal === undefined) return;
+      this.miss({ at, nodeName, journal });
     });
   }
 
@@ -50,16 +61,16 @@ export class LostNodes {
     this.missing.clear();
   }
 
-  /** `at`: when its Node went. What is over by now was told by whoever led. */
-  private miss(instanceId: string, at: number): void {
-    const { clock } = this.ports;
-    const leftMs = at + this.policy.unknownInstanceGraceSeconds * 1000 - clock.now();
+  private miss(lost: Lost): void {
+    const { clock, nodes } = this.ports;
+    const { instanceId } = lost.journal.machine;
     this.missing.get(instanceId)?.cancel();
     this.missing.delete(instanceId);
-    if (leftMs < 0) return;
-    const timer = clock.after(leftMs, () => {
+    // Clocks are set.
+    const leftMs = Math.min(lost.at + this.graceMs - clock.now(), this.graceMs);
+    const timer = clock.after(Math.max(0, leftMs), () => {
       this.missing.delete(instanceId);
-      this.tell(instanceId);
+      if (nodes.byInstance(instanceId).length === 0) this.tell(lost);
     });
     this.missing.set(instanceId, timer);
     const [oldest] = this.missing;
@@ -68,15 +79,17 @@ export class LostNodes {
     this.missing.delete(oldest[0]);
   }
 
-  private tell(instanceId: string): void {
-    const { nodes, departed, outcomes, report } = this.ports;
-    const { at, nodeName, journal } = departed.find(instanceId) ?? {};
-    if (at === undefined || nodeName === undefined || journal?.state !== 'waiting') return;
-    if (nodes.byInstance(instanceId).length > 0) return;
-    for (const interruption of journal.live) {
+  /** Where policy asks for marks alone, there was nothing to bring about. */
+  private undrained({ state, live }: Journal): readonly Interruption[] {
+    if (state !== 'waiting') return [];
+    return live.filter((entry) => isWaiting(entry) && this.policy.actions[entry.kind] === 'drain');
+  }
+
+  private tell({ at, nodeName, journal }: Lost): void {
+    const { outcomes, report } = this.ports;
+    const { instanceId } = journal.machine;
+    for (const interruption of this.undrained(journal)) {
       const { id, kind } = interruption;
-      // Where policy asks for marks alone, there was nothing to bring about.
-      if (!isWaiting(interruption) || this.policy.actions[kind] !== 'drain') continue;
       const facts = { node: nodeName, instance: instanceId, kind, interruption: id };
       report.info('node gone before its turn', facts);
       outcomes.tell({

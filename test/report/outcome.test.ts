@@ -40,6 +40,29 @@ function start(rules: Parameters<typeof flowPolicy>[0] = {}) {
   return { ...ports, cluster, sqs, autoScaling, events, receipts };
 }
 
+/** Two replicas over one node with a pod, of which the first leads. */
+function startTwo(rules: Parameters<typeof flowPolicy>[0] = {}) {
+  const outside = new Outside();
+  const { cluster, sqs, autoScaling, clock } = outside;
+  cluster.addNode('node-1');
+  cluster.addPod('node-1', 'web-1');
+  const [first, second] = [outside.connect(), outside.connect()];
+  const lead = (ports: typeof first): (() => Promise<void>) => {
+    const controller = startController(ports, flowPolicy(rules));
+    let isOver = false;
+    const stop = async (): Promise<void> => {
+      if (isOver) return;
+      isOver = true;
+      await clock.resolved(controller.stop(), 10_000);
+    };
+    onTestFinished(stop);
+    return stop;
+  };
+  const firstStops = lead(first);
+  const secondLeads = (): void => void lead(second);
+  return { first, second, cluster, sqs, autoScaling, clock, firstStops, secondLeads };
+}
+
 const instanceId = instanceIdOf(1);
 const kind = 'spot-interruption';
 
@@ -353,19 +376,50 @@ describe('the outcome of an interruption', () => {
     });
 
     test('when its Node is deleted just before another replica leads: told by that one', async () => {
-      const outside = new Outside();
-      outside.cluster.addNode('node-1');
-      const [first, second] = [outside.connect(), outside.connect()];
-      const before = startController(first, flowPolicy({}));
-      outside.sqs.send(startsInWeeks(first.clock.now()));
-      await first.clock.advance(60_000);
-      outside.cluster.deleteNode('node-1');
-      await first.clock.advance(20_000);
-      await first.clock.resolved(before.stop(), 10_000);
-      const after = startController(second, flowPolicy({}));
-      onTestFinished(() => second.clock.resolved(after.stop(), 10_000));
-      await second.clock.advance(120_000);
+      const { first, second, cluster, sqs, clock, firstStops, secondLeads } = startTwo();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.deleteNode('node-1');
+      await clock.advance(20_000);
+      await firstStops();
+      secondLeads();
+      await clock.advance(120_000);
       expect(first.outcomes.told).toEqual([]);
+      expect(second.outcomes.told).toMatchObject([{ outcome: 'not-possible' }]);
+    });
+
+    test('when its Node is deleted for good, and the grace is the longest: not possible', async () => {
+      const { cluster, sqs, clock, events } = start({ unknownInstanceGraceSeconds: 3600 });
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.deleteNode('node-1');
+      await clock.advance(3_599_000);
+      expect(events).toEqual([]);
+      await clock.advance(2000);
+      expect(events).toMatchObject([{ outcome: 'not-possible' }]);
+    });
+
+    test('when the clock is set forward before the grace is over: not possible', async () => {
+      const { cluster, sqs, clock, events } = start();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.deleteNode('node-1');
+      await clock.advance(10_000);
+      clock.setBack(-7_200_000);
+      await clock.advance(51_000);
+      expect(events).toMatchObject([{ outcome: 'not-possible' }]);
+    });
+
+    test('when the clock is set back and another leads: not possible, no later than the grace', async () => {
+      const { second, cluster, sqs, clock, firstStops, secondLeads } = startTwo();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.deleteNode('node-1');
+      await firstStops();
+      await clock.advance(1000);
+      clock.setBack(1_800_000);
+      secondLeads();
+      await clock.advance(61_000);
       expect(second.outcomes.told).toMatchObject([{ outcome: 'not-possible' }]);
     });
   });

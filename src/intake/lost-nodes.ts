@@ -66,11 +66,13 @@ export class LostNodes {
     const { instanceId } = lost.journal.machine;
     this.missing.get(instanceId)?.cancel();
     this.missing.delete(instanceId);
+    const undrained = this.undrained(lost.journal);
+    if (undrained.length === 0) return;
     // Clocks are set.
     const leftMs = Math.min(lost.at + this.graceMs - clock.now(), this.graceMs);
     const timer = clock.after(Math.max(0, leftMs), () => {
       this.missing.delete(instanceId);
-      if (nodes.byInstance(instanceId).length === 0) this.tell(lost);
+      if (nodes.byInstance(instanceId).length === 0) this.tell(lost, undrained);
     });
     this.missing.set(instanceId, timer);
     const [oldest] = this.missing;
@@ -85,10 +87,10 @@ export class LostNodes {
     return live.filter((entry) => isWaiting(entry) && this.policy.actions[entry.kind] === 'drain');
   }
 
-  private tell({ at, nodeName, journal }: Lost): void {
+  private tell({ at, nodeName, journal }: Lost, undrained: readonly Interruption[]): void {
     const { outcomes, report } = this.ports;
     const { instanceId } = journal.machine;
-    for (const interruption of this.undrained(journal)) {
+    for (const interruption of undrained) {
       const { id, kind } = interruption;
       const facts = { node: nodeName, instance: instanceId, kind, interruption: id };
       report.info('node gone before its turn', facts);

@@ -422,6 +422,24 @@ describe('the outcome of an interruption', () => {
       await clock.advance(61_000);
       expect(second.outcomes.told).toMatchObject([{ outcome: 'not-possible' }]);
     });
+
+    test('is all that is waited for when Nodes go: none that bore nothing, and none that is drained', async () => {
+      const graceMs = 1_234_000;
+      const { cluster, sqs, clock } = start({ unknownInstanceGraceSeconds: graceMs / 1000 });
+      cluster.addNode('node-2');
+      cluster.addNode('node-3');
+      sqs.send(messages.spotNotice({ instanceId: instanceIdOf(2), time: clock.now() }));
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      const waitedFor = async (name: string): Promise<readonly number[]> => {
+        cluster.deleteNode(name);
+        await clock.advance(1000);
+        return clock.pending().filter((ms) => ms > graceMs - 2000 && ms <= graceMs);
+      };
+      expect(await waitedFor('node-2')).toEqual([]);
+      expect(await waitedFor('node-3')).toEqual([]);
+      expect(await waitedFor('node-1')).toHaveLength(1);
+    });
   });
 
   test('whose Node goes before anybody knows its pods: not possible', async () => {

@@ -22,6 +22,8 @@ type Lost = Readonly<{ at: number; nodeName: string; journal: Journal }>;
 
 /** As many as are remembered with what they bore; the oldest go first. */
 const MOST_MISSING = 20_000;
+/** So long after the grace nobody may have led, a change of leaders included: told again is harmless. */
+const UNLED_MS = 300_000;
 
 /**
  * Tells the end of what was still waiting for its turn when its Node went: there is no drain that would.
@@ -44,8 +46,7 @@ export class LostNodes {
   start(): void {
     const { nodes, departed, clock } = this.ports;
     for (const lost of departed.journals()) {
-      // What is over by now was told by whoever led.
-      if (clock.now() - lost.at <= this.graceMs) this.miss(lost);
+      if (clock.now() - lost.at <= this.graceMs + UNLED_MS) this.miss(lost);
     }
     this.unsubscribe = nodes.subscribe((before, after) => {
       if (after !== undefined || before?.instanceId === undefined) return;

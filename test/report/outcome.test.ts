@@ -423,6 +423,37 @@ describe('the outcome of an interruption', () => {
       expect(second.outcomes.told).toMatchObject([{ outcome: 'not-possible' }]);
     });
 
+    test.each([0, 10])(
+      'when its Node goes while nobody leads, for longer than a grace of %i s: not possible',
+      async (unknownInstanceGraceSeconds) => {
+        const { second, cluster, sqs, clock, firstStops, secondLeads } = startTwo({
+          unknownInstanceGraceSeconds,
+        });
+        sqs.send(startsInWeeks(clock.now()));
+        await clock.advance(60_000);
+        await firstStops();
+        const wentAt = clock.now();
+        cluster.deleteNode('node-1');
+        await clock.advance(16_000);
+        secondLeads();
+        await clock.advance(1000);
+        expect(second.outcomes.told).toMatchObject([{ outcome: 'not-possible' }]);
+        expect((second.outcomes.told[0]?.endedAt ?? NaN) - wentAt).toBeLessThan(1000);
+      },
+    );
+
+    test('when its Node went long before another leads: nothing, for somebody has led meanwhile', async () => {
+      const { second, cluster, sqs, clock, firstStops, secondLeads } = startTwo();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      await firstStops();
+      cluster.deleteNode('node-1');
+      await clock.advance(600_000);
+      secondLeads();
+      await clock.advance(600_000);
+      expect(second.outcomes.told).toEqual([]);
+    });
+
     test('is all that is waited for when Nodes go: none that bore nothing, and none that is drained', async () => {
       const graceMs = 1_234_000;
       const { cluster, sqs, clock } = start({ unknownInstanceGraceSeconds: graceMs / 1000 });

@@ -81,7 +81,7 @@ export function startController(ports: Ports, policy: IntakePolicy & DrainPolicy
 
   const selectedNodes = () => [...nodes.all()].filter(({ selected }) => selected).length;
   const pacer = new Pacer({ ...ports, journals: records, selectedNodes }, policy);
-  const lostNodes = new LostNodes(ports, policy);
+  const lostNodes = new LostNodes({ ...ports, drains }, policy);
   const lifeWatch = new LifeWatch({ ...ports, journals: records, nodeOf, leaseRenewed }, policy);
 
   records.onChange((name, journal) => {

@@ -72,6 +72,11 @@ export class Drains {
     this.run(nodeName, drain);
   }
 
+  /** Whether a drain of this instance has not come to its end; its Node may be gone. */
+  isDraining(instanceId: string): boolean {
+    return this.open.ofInstance(instanceId).length > 0;
+  }
+
   /** How many evictions may be under way now, of all drains together. */
   get evictionLimit(): number {
     return this.ports.queue.concurrencyLimit;

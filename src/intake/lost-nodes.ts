@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../clock.ts';
-import { isWaiting } from '../plan/calls.ts';
+import { isCalling } from '../plan/calls.ts';
+import { deadlineOf } from '../plan/deadline.ts';
 import type { Interruption } from '../plan/interruption.ts';
 import type { Journal } from '../plan/journal.ts';
 import type { Policy } from '../plan/policy.ts';
@@ -11,12 +12,14 @@ import type { NodeIndex } from './node-store.ts';
 type LostNodesPorts = Readonly<{
   nodes: Pick<NodeIndex, 'byInstance' | 'subscribe'>;
   departed: DepartedNodes;
+  /** Whether a drain of this instance is under way: it tells its own end. */
+  drains: Readonly<{ isDraining: (instanceId: string) => boolean }>;
   outcomes: Outcomes;
   clock: Clock;
   report: Report;
 }>;
 
-type LostNodesPolicy = Pick<Policy, 'actions'> & Readonly<{ unknownInstanceGraceSeconds: number }>;
+type LostNodesPolicy = Policy & Readonly<{ unknownInstanceGraceSeconds: number }>;
 
 type Lost = Readonly<{ at: number; nodeName: string; journal: Journal }>;
 
@@ -26,8 +29,8 @@ const MOST_MISSING = 20_000;
 const UNLED_MS = 300_000;
 
 /**
- * Tells the end of what was still waiting for its turn when its Node went: there is no drain that would.
- * Not before the grace in which any instance may register its Node; whoever leads then tells it.
+ * Tells the end of what nobody drained when its Node went: it waited for its turn, or nobody led. Not
+ * before the grace in which any instance may register its Node; whoever leads then tells it.
  */
 export class LostNodes {
   /** By instance. */
@@ -43,6 +46,7 @@ export class LostNodes {
     this.policy = policy;
   }
 
+  /** After drains have taken up what is theirs, and heard of each change before. */
   start(): void {
     const { nodes, departed, clock } = this.ports;
     for (const lost of departed.journals()) {
@@ -83,9 +87,11 @@ export class LostNodes {
   }
 
   /** Where policy asks for marks alone, there was nothing to bring about. */
-  private undrained({ state, live }: Journal): readonly Interruption[] {
-    if (state !== 'waiting') return [];
-    return live.filter((entry) => isWaiting(entry) && this.policy.actions[entry.kind] === 'drain');
+  private undrained({ state, machine, live }: Journal): readonly Interruption[] {
+    const hasBegun = live.some((interruption) => isCalling(interruption, this.policy));
+    const isToldOf = state !== 'draining' || this.ports.drains.isDraining(machine.instanceId);
+    if (hasBegun && isToldOf) return [];
+    return live.filter(({ kind }) => this.policy.actions[kind] === 'drain');
   }
 
   private tell({ at, nodeName, journal }: Lost, undrained: readonly Interruption[]): void {
@@ -94,13 +100,13 @@ export class LostNodes {
     for (const interruption of undrained) {
       const { id, kind } = interruption;
       const facts = { node: nodeName, instance: instanceId, kind, interruption: id };
-      report.info('node gone before its turn', facts);
+      report.info('node gone undrained', facts);
       outcomes.tell({
         node: nodeName,
         instanceId,
         interruption,
         outcome: 'not-possible',
-        deadlineAt: interruption.deadlineAt,
+        deadlineAt: deadlineOf(interruption, this.policy),
         endedAt: at,
         pods: undefined,
         podNames: { left: [], stayed: [] },

@@ -325,10 +325,10 @@ export const MESSAGES = {
     level: 'info',
     meaning: 'The Node was deleted while it was drained; nothing is left to do there.',
   },
-  'node gone before its turn': {
+  'node gone undrained': {
     level: 'info',
     meaning:
-      'The Node was deleted while an interruption waited for its turn there, and has not registered anew.',
+      'The Node was deleted while an interruption waited for its turn there, or while nobody led who would have drained it, and has not registered anew.',
   },
   drained: { level: 'info', meaning: 'All pods that had to go are gone.' },
   'end recorded': {

@@ -335,7 +335,7 @@ describe('the outcome of an interruption', () => {
       ]);
       expect(Date.parse(events[0]?.endedAt ?? '') - wentAt).toBeLessThan(1000);
       expect(events[0]?.pods).toBeUndefined();
-      expect(report.told('node gone before its turn')).toHaveLength(1);
+      expect(report.told('node gone undrained')).toHaveLength(1);
       await clock.advance(7_200_000);
       expect(events).toHaveLength(1);
     });
@@ -452,6 +452,69 @@ describe('the outcome of an interruption', () => {
       secondLeads();
       await clock.advance(600_000);
       expect(second.outcomes.told).toEqual([]);
+    });
+
+    test('when its machine is off before its Node goes: not possible', async () => {
+      const { cluster, sqs, clock, events } = start();
+      sqs.send(startsInWeeks(clock.now()));
+      await clock.advance(60_000);
+      cluster.stopKubelet('node-1');
+      sqs.send(messages.stateChange({ instanceId, state: 'terminated', time: clock.now() }));
+      await clock.advance(5000);
+      expect(cluster.node('node-1').journal).toContain('"state":"stopped"');
+      cluster.deleteNode('node-1');
+      await clock.advance(61_000);
+      expect(events).toMatchObject([{ kind: 'scheduled-change', outcome: 'not-possible' }]);
+    });
+
+    test('beside one whose drain is under way when its Node goes: told by the drain, once', async () => {
+      const { first, cluster, sqs, clock } = startTwo();
+      cluster.changeNode('node-1', { held: true });
+      sqs.send(startsInWeeks(clock.now()));
+      sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+      await clock.advance(10_000);
+      cluster.deleteNode('node-1');
+      await clock.advance(7_200_000);
+      expect(first.outcomes.told).toHaveLength(2);
+      expect(first.report.told('node gone undrained')).toEqual([]);
+    });
+
+    test('beside one whose drain is under way when its Node goes while nobody leads: both not possible', async () => {
+      const { second, cluster, sqs, clock, firstStops, secondLeads } = startTwo();
+      cluster.changeNode('node-1', { held: true });
+      sqs.send(startsInWeeks(clock.now()));
+      const time = Math.floor(clock.now() / 1000) * 1000;
+      sqs.send(messages.spotNotice({ instanceId, time }));
+      await clock.advance(10_000);
+      await firstStops();
+      cluster.deleteNode('node-1');
+      await clock.advance(16_000);
+      secondLeads();
+      await clock.advance(43_000);
+      expect(second.outcomes.told).toEqual([]);
+      await clock.advance(2000);
+      expect(second.outcomes.told).toMatchObject([
+        { interruption: { kind: 'scheduled-change' }, outcome: 'not-possible' },
+        { interruption: { kind }, outcome: 'not-possible', deadlineAt: time + 120_000 },
+      ]);
+    });
+
+    test('beside one with a hook of ours, when its Node goes while nobody leads: told as the hook is completed, once', async () => {
+      const { second, cluster, sqs, autoScaling, clock, firstStops, secondLeads } = startTwo();
+      cluster.changeNode('node-1', { held: true });
+      sqs.send(startsInWeeks(clock.now()));
+      const hook = { group: 'workers', hook: 'drain', token: 'token-1', instanceId };
+      autoScaling.begin(hook, 300);
+      sqs.send(messages.terminateHook({ ...hook, time: clock.now() }));
+      await clock.advance(10_000);
+      await firstStops();
+      cluster.deleteNode('node-1');
+      secondLeads();
+      await clock.advance(10_000);
+      expect(second.outcomes.told).toHaveLength(2);
+      await clock.advance(7_200_000);
+      expect(second.outcomes.told).toHaveLength(2);
+      expect(second.report.told('node gone undrained')).toEqual([]);
     });
 
     test('is all that is waited for when Nodes go: none that bore nothing, and none that is drained', async () => {

@@ -41,8 +41,10 @@ export class DepartedNodes {
     // While it stood, news of it was not ours; now that it is gone, its hooks are not either.
     if (!node.selected && journal === undefined) return;
     const at = this.clock.now();
+    // It may have registered anew, and gone again before its journal was back on it.
+    const kept = journal ?? this.find(instanceId)?.journal;
     this.byInstance.delete(instanceId);
-    this.byInstance.set(instanceId, { at, nodeName, manager, journal });
+    this.byInstance.set(instanceId, { at, nodeName, manager, journal: kept });
     for (const [oldest, departed] of this.byInstance) {
       if (this.isRecent(departed) && this.byInstance.size <= MAX_REMEMBERED) break;
       this.byInstance.delete(oldest);

@@ -809,6 +809,23 @@ describe('a Node that is deleted', () => {
     expect(idsOn(cluster.node('node-1'))).toEqual(['spot-interruption']);
   });
 
+  test('gets it back although it had gone once more before it could be written', async () => {
+    const { apply, clock, cluster, store } = start();
+    await apply(SPOT);
+    cluster.deleteNode('node-1');
+    await clock.advance(5000);
+    const comeBack = store.goAway();
+    cluster.addNode('node-1');
+    await clock.advance(1000);
+    cluster.deleteNode('node-1');
+    await clock.advance(1000);
+    comeBack();
+    await clock.advance(1200);
+    cluster.addNode('node-1');
+    await clock.advance(100);
+    expect(idsOn(cluster.node('node-1'))).toEqual(['spot-interruption']);
+  });
+
   test('does not get it back where NODE_SELECTOR does not choose it any more', async () => {
     const { apply, clock, cluster } = start();
     await apply(SPOT);

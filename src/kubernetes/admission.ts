@@ -1,5 +1,5 @@
 import { abortReason } from '../abort.ts';
-import type { Clock } from '../clock.ts';
+import type { Clock, Timer } from '../clock.ts';
 
 /** In the order in which they go; watches and their lists stand outside. */
 export type Lane = 'mark' | 'bulk' | 'event';
@@ -11,11 +11,12 @@ export type AdmissionLimits = Readonly<{
   bulk: number;
   /** Bulk requests in flight at most while a mark is in flight or waits. */
   bulkBesideMarks: number;
-  /** Events in flight at most, and only while nothing else waits and no mark is about. */
+  /** Events in flight at most, and only while no bulk waits and no mark has been about for a while. */
   events: number;
+  eventsAfterMarksMs: number;
   /** Requests waiting in each lane at most, and each for so long. */
   waiting: number;
-  longestWaitMs: number;
+  longestWaitMs: Readonly<Record<Lane, number>>;
 }>;
 
 /** Gives one place back; a second call does nothing. */
@@ -28,7 +29,8 @@ export interface Admission {
 
 /**
  * Strict priority in front of the connections: a mark never waits for a place that bulk holds, and
- * bulk trickles while marks are about, so that it neither starves nor takes the server's time.
+ * bulk trickles while marks are about, so that it neither starves nor takes the server's time. An
+ * event is as dear to the server as a mark: the gaps within a storm are too short for it.
  */
 export function createAdmission(limits: AdmissionLimits, clock: Clock): Admission {
   const inFlight: Record<Lane, number> = { mark: 0, bulk: 0, event: 0 };
@@ -38,14 +40,45 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
     bulk: new Set(),
     event: new Set(),
   };
+  let lastMarkAt = -Infinity;
+  /** Only while events wait. */
+  let quiet: Timer | undefined;
 
   function mayStart(lane: Lane): boolean {
-    if (lane === 'mark') return inFlight.mark < limits.marks;
-    const marksAbout = inFlight.mark > 0 || waiting.mark.size > 0;
-    if (lane === 'event') {
-      return !marksAbout && waiting.bulk.size === 0 && inFlight.event < limits.events;
+    switch (lane) {
+      case 'mark':
+        return inFlight.mark < limits.marks;
+      case 'bulk':
+        return inFlight.bulk < (marksAbout() ? limits.bulkBesideMarks : limits.bulk);
+      case 'event':
+        return quietInMs() === 0 && waiting.bulk.size === 0 && inFlight.event < limits.events;
+      default:
+        throw new Error(`unexpected lane: ${String(lane satisfies never)}`);
     }
-    return inFlight.bulk < (marksAbout ? limits.bulkBesideMarks : limits.bulk);
+  }
+
+  function marksAbout(): boolean {
+    return inFlight.mark > 0 || waiting.mark.size > 0;
+  }
+
+  function quietInMs(): number {
+    const now = clock.now();
+    // A clock may be set back.
+    lastMarkAt = marksAbout() ? now : Math.min(lastMarkAt, now);
+    return Math.max(0, lastMarkAt + limits.eventsAfterMarksMs - now);
+  }
+
+  /** No release tells of the end of the quiet time after a mark. */
+  function awaitQuiet(): void {
+    if (waiting.event.size === 0) {
+      quiet?.cancel();
+      quiet = undefined;
+    } else if (quietInMs() > 0) {
+      quiet ??= clock.after(quietInMs(), () => {
+        quiet = undefined;
+        startAllWaiting();
+      });
+    }
   }
 
   function take(lane: Lane): Release {
@@ -55,6 +88,7 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
       if (!held) return;
       held = false;
       inFlight[lane]--;
+      if (lane === 'mark') lastMarkAt = clock.now();
       startAllWaiting();
     };
   }
@@ -63,6 +97,7 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
     startWaiting('mark');
     startWaiting('bulk');
     startWaiting('event');
+    awaitQuiet();
   }
 
   function startWaiting(lane: Lane): void {
@@ -79,6 +114,7 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
       return new Promise((resolve, reject) => {
         const leave = (): void => {
           waiting[lane].delete(start);
+          if (lane === 'mark') lastMarkAt = clock.now();
           signal.removeEventListener('abort', abort);
           limit.cancel();
         };
@@ -92,13 +128,14 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
           startAllWaiting();
           reject(abortReason(signal));
         };
-        const limit = clock.after(limits.longestWaitMs, () => {
+        const limit = clock.after(limits.longestWaitMs[lane], () => {
           leave();
           startAllWaiting();
           resolve(undefined);
         });
         waiting[lane].add(start);
         signal.addEventListener('abort', abort, { once: true });
+        awaitQuiet();
       });
     },
   };

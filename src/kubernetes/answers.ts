@@ -69,9 +69,7 @@ export function evictionAnswer(answer: Answer): EvictionAnswer {
 /** Of the creation, or the repetition, of an event. */
 export function eventAnswer(answer: Answer, method: 'POST' | 'PATCH'): EventAnswer {
   if (answer.kind === 'success') return { outcome: 'written' };
-  if (answer.kind === 'crowded') {
-    return { outcome: 'pushed back', message: 'too many requests wait', retryAfterMs: undefined };
-  }
+  if (answer.kind === 'crowded') return { outcome: 'not sent' };
   if (answer.kind === 'unanswered') {
     return { outcome: 'pushed back', message: answer.message, retryAfterMs: undefined };
   }

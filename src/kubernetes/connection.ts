@@ -82,8 +82,10 @@ const LIMITS = {
   bulk: 64,
   bulkBesideMarks: 2,
   events: 2,
+  eventsAfterMarksMs: 1000,
   waiting: 20_000,
-  longestWaitMs: 300_000,
+  // An event's is below what the watchdog allows a lane to stand still: nothing but others hold it up.
+  longestWaitMs: { mark: 300_000, bulk: 300_000, event: 30_000 },
 };
 const REQUEST_CONNECTIONS = LIMITS.marks + LIMITS.bulk + LIMITS.events;
 /** The standing watches, one pod watch, and the lists they begin with. */

@@ -16,6 +16,8 @@ export type ObjectEvent = ToldEvent &
 /** What the API server made of one event. */
 export type EventAnswer =
   | Readonly<{ outcome: 'written' }>
+  /** Other requests went first for too long. */
+  | Readonly<{ outcome: 'not sent' }>
   /** It had been written, and is no more: events are kept for an hour. */
   | Readonly<{ outcome: 'gone' }>
   /** This one alone. */
@@ -23,7 +25,7 @@ export type EventAnswer =
   /** The server has enough to do, does not answer, or lets us write none. */
   | Readonly<{ outcome: 'pushed back'; message: string; retryAfterMs: number | undefined }>;
 
-/** Writes events. Rejects only for the signal. */
+/** Writes events, each within a bounded time. Rejects only for the signal. */
 export interface EventSink {
   create(event: ObjectEvent, signal: AbortSignal): Promise<EventAnswer>;
   /** Its series alone. */
@@ -49,8 +51,6 @@ export const MOST_WAITING = 1000;
 /** Which of those told are told again: of nodes and pods together. */
 export const MOST_REMEMBERED = 4096;
 export const MOST_ATTEMPTS = 5;
-/** The wait for a place on the connection included. */
-const WRITE_WITHIN_MS = 10_000;
 const FIRST_PAUSE_MS = 5000;
 const LONGEST_PAUSE_MS = 60_000;
 
@@ -191,32 +191,29 @@ export class EventRecorder {
 
   private async write(known: Remembered): Promise<void> {
     const { event, isWritten } = known;
+    const { signal } = this.closing;
     this.underWay += 1;
-    const answer = await this.ask(event, isWritten);
+    const answer = await this.ask(event, isWritten, signal);
     this.underWay -= 1;
-    if (this.closing.signal.aborted) {
-      if (!isWritten)
-        this.count(event.subject, answer.outcome === 'written' ? 'written' : 'dropped');
+    if (signal.aborted && answer.outcome !== 'written') {
+      this.giveUp(known, 'dropped');
       return;
     }
     this.conclude(known, event, answer);
     this.pump();
   }
 
-  private async ask(event: ObjectEvent, isWritten: boolean): Promise<EventAnswer> {
-    const { sink, clock } = this.ports;
-    const limit = new AbortController();
-    const timer = clock.after(WRITE_WITHIN_MS, () =>
-      limit.abort(new Error('no answer in time; other requests go first')),
-    );
-    const signal = AbortSignal.any([this.closing.signal, limit.signal]);
+  private async ask(
+    event: ObjectEvent,
+    isWritten: boolean,
+    signal: AbortSignal,
+  ): Promise<EventAnswer> {
+    const { sink } = this.ports;
     try {
       return await (isWritten ? sink.update(event, signal) : sink.create(event, signal));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       return { outcome: 'pushed back', message, retryAfterMs: undefined };
-    } finally {
-      timer.cancel();
     }
   }
 
@@ -234,6 +231,9 @@ export class EventRecorder {
         this.isFailing = false;
         // Told again while it was on its way.
         if (known.writtenCount === 1 && known.event.series !== undefined) this.enqueue(known);
+        return;
+      case 'not sent':
+        if (!this.enqueue(known)) this.giveUp(known, 'dropped');
         return;
       case 'gone':
         this.remembered.delete(known);

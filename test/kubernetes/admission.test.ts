@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { createAdmission, type Admission, type Lane } from '../../src/kubernetes/admission.ts';
 import { ManualClock } from './manual-clock.ts';
 
@@ -7,10 +7,11 @@ const LIMITS = {
   bulk: 4,
   bulkBesideMarks: 1,
   events: 2,
+  eventsAfterMarksMs: 500,
   waiting: 5,
-  longestWaitMs: 1000,
+  longestWaitMs: { mark: 1000, bulk: 1000, event: 5000 },
 };
-const clock = new ManualClock();
+let clock: ManualClock;
 const { signal } = new AbortController();
 
 /** Releases of those that were let in, in order. */
@@ -30,6 +31,10 @@ async function settled(): Promise<void> {
     setImmediate(resolve);
   });
 }
+
+beforeEach(() => {
+  clock = new ManualClock();
+});
 
 describe('admission', () => {
   test('bulk goes up to its limit, the rest in order as places come free', async () => {
@@ -129,9 +134,52 @@ describe('admission', () => {
     for (const done of marks.slice(3)) done();
     await settled();
     expect([marks.length, bulk.length, events.length]).toEqual([4, 4, 2]);
+    clock.advance(LIMITS.eventsAfterMarksMs);
+    await settled();
+    expect(events).toHaveLength(2);
     bulk[0]?.();
     await settled();
     expect([bulk.length, events.length]).toEqual([5, 3]);
+    expect(clock.pending()).toBe(0);
+  });
+
+  test('events wait until no mark has been about for a while', async () => {
+    const admission = createAdmission(LIMITS, clock);
+    const [first] = enter(admission, 'mark', 1);
+    first?.();
+    const events = enter(admission, 'event', 1);
+    clock.advance(LIMITS.eventsAfterMarksMs - 1);
+    const [second] = enter(admission, 'mark', 1);
+    clock.advance(LIMITS.eventsAfterMarksMs);
+    second?.();
+    clock.advance(LIMITS.eventsAfterMarksMs - 1);
+    await settled();
+    expect(events).toHaveLength(0);
+    clock.advance(1);
+    await settled();
+    expect(events).toHaveLength(1);
+    expect(enter(admission, 'event', 1)).toHaveLength(1);
+    expect(clock.pending()).toBe(0);
+  });
+
+  test('events wait no longer for a clock that was set back', async () => {
+    const admission = createAdmission(LIMITS, clock);
+    enter(admission, 'mark', 1)[0]?.();
+    clock.setBack(3_600_000);
+    const events = enter(admission, 'event', 1);
+    clock.advance(LIMITS.eventsAfterMarksMs);
+    await settled();
+    expect(events).toHaveLength(1);
+  });
+
+  test('an event that gives up leaves no timer', async () => {
+    const admission = createAdmission(LIMITS, clock);
+    enter(admission, 'mark', 1)[0]?.();
+    const giveUp = new AbortController();
+    const event = admission.admit('event', giveUp.signal);
+    giveUp.abort(new Error('enough'));
+    await expect(event).rejects.toThrow('enough');
+    expect(clock.pending()).toBe(0);
   });
 
   test('an event goes on when the last mark that waits gives up', async () => {
@@ -142,6 +190,7 @@ describe('admission', () => {
     expect(events).toHaveLength(0);
     giveUp.abort(new Error('enough'));
     await expect(mark).rejects.toThrow('enough');
+    clock.advance(LIMITS.eventsAfterMarksMs);
     await settled();
     expect(events).toHaveLength(1);
   });
@@ -157,7 +206,7 @@ describe('admission', () => {
     const admission = createAdmission({ ...LIMITS, bulk: 1 }, clock);
     const [done] = enter(admission, 'bulk', 1);
     const late = admission.admit('bulk', signal);
-    clock.advance(LIMITS.longestWaitMs - 1);
+    clock.advance(LIMITS.longestWaitMs.bulk - 1);
     const next = enter(admission, 'bulk', 1);
     clock.advance(1);
     expect(await late).toBeUndefined();

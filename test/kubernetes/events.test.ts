@@ -131,7 +131,7 @@ test.each<[string, 'create' | 'update', Answer, object]>([
     { outcome: 'pushed back', retryAfterMs: 7000 },
   ],
   ['the server is in trouble', 'update', failure(504), { outcome: 'pushed back' }],
-  ['too much waits here', 'create', { kind: 'crowded' }, { outcome: 'pushed back' }],
+  ['other requests went first', 'create', { kind: 'crowded' }, { outcome: 'not sent' }],
   [
     'no answer came',
     'create',

@@ -29,6 +29,12 @@ export class ManualClock implements Clock {
     return Math.min(...[...this.timers].map(({ at }) => at - this.time));
   }
 
+  /** Timers go on: they count what passes. */
+  setBack(ms: number): void {
+    this.time -= ms;
+    for (const timer of this.timers) timer.at -= ms;
+  }
+
   advance(ms: number): void {
     const until = this.time + ms;
     for (;;) {

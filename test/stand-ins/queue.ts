@@ -118,6 +118,8 @@ type QueueState = {
   /** Of every message: the handle of its latest receive. */
   readonly newest: Map<string, string>;
   readonly deleted: Set<string>;
+  /** A dead-letter queue: the emulator sends to it. */
+  readonly isFedByRedrive: boolean;
   readonly waiters: Set<Waiter>;
   /** What holds where a receive does not say otherwise. */
   readonly visibilitySeconds: number;
@@ -237,6 +239,7 @@ export async function startQueueService(
   const createOne = async (
     name: string,
     attributes: Record<string, string>,
+    isFedByRedrive = false,
   ): Promise<QueueState> => {
     const answer = await callEmulator(emulator, 'CreateQueue', {
       QueueName: name,
@@ -251,6 +254,7 @@ export async function startQueueService(
       handles: new Map(),
       newest: new Map(),
       deleted: new Set(),
+      isFedByRedrive,
       waiters: new Set(),
       visibilitySeconds: Number(attributes['VisibilityTimeout'] ?? 30),
       waitSeconds: Number(attributes['ReceiveMessageWaitTimeSeconds'] ?? 0),
@@ -279,7 +283,9 @@ export async function startQueueService(
   };
 
   const poll = setInterval(() => {
-    for (const queue of queues.values()) if (queue.waiters.size > 0) void pump(emulator, queue);
+    for (const queue of queues.values()) {
+      if (queue.waiters.size > 0 && mayHoldMessages(queue)) void pump(emulator, queue);
+    }
   }, pollMs);
 
   return {
@@ -294,7 +300,7 @@ export async function startQueueService(
       const deadLetterName = `${name}-dead-letters`;
       const all: Record<string, string> = { ...attributes };
       if (maxReceiveCount !== undefined) {
-        await createOne(deadLetterName, {});
+        await createOne(deadLetterName, {}, true);
         const deadLetterTargetArn = `arn:aws:sqs:${region}:000000000000:${deadLetterName}`;
         all['RedrivePolicy'] = JSON.stringify({ deadLetterTargetArn, maxReceiveCount });
       }
@@ -369,6 +375,11 @@ async function receive(
   const messages = await promise;
   clearTimeout(timer);
   return keepIfThere(emulator, queue, messages, isGone);
+}
+
+/** False: whoever waits need not be looked after until something is sent. */
+function mayHoldMessages({ sent, deleted, isFedByRedrive }: QueueState): boolean {
+  return isFedByRedrive || sent.size > deleted.size;
 }
 
 /** Gives what is there to those who wait, the longest waiting first. */

@@ -14,6 +14,7 @@ import {
   LOAD_BALANCER_KEY,
   OUT_OF_SERVICE_KEY,
   UNREADABLE_JOURNAL_KEY,
+  UNSCHEDULABLE_KEY,
   type NodePatch,
   type NodeView,
   type Taint,
@@ -163,18 +164,18 @@ function withMarks(
   const taint = { key: INTERRUPTION_KEY, value: plan.kind };
   switch (plan.action) {
     case 'prefer-no-schedule': {
-      const taints = withTaint(node.taints, { ...taint, effect: 'PreferNoSchedule' });
       const bare = unmarked(node, journal);
+      const taints = withTaint(bare.node.taints, { ...taint, effect: 'PreferNoSchedule' });
       return { ...bare, node: { ...bare.node, taints } };
     }
     case 'cordon':
     case 'drain': {
       const taints = withTaint(node.taints, { ...taint, effect: 'NoSchedule' });
       const tainted = { ...node, interruptionLabel: plan.kind, taints };
-      const cordoned = withCordon(tainted, journal);
+      const withdrawn = withCordon(tainted, journal);
       return policy.excludeFromLoadBalancers
-        ? withLoadBalancerLabel(cordoned.node, cordoned.journal, () => mayExclude(plan.emergency))
-        : { ...cordoned, withheld: false };
+        ? withLoadBalancerLabel(withdrawn.node, withdrawn.journal, () => mayExclude(plan.emergency))
+        : { ...withdrawn, withheld: false };
     }
     default:
       throw new Error(`unexpected action: ${String(plan.action satisfies never)}`);
@@ -185,9 +186,28 @@ function withMarks(
 function withCordon(node: NodeView, journal: Journal): { node: NodeView; journal: Journal } {
   if (journal.cordonedByUs !== undefined) return { node, journal };
   return {
-    node: { ...node, unschedulable: true },
+    node: node.unschedulable ? node : cordoned(node),
     journal: { ...journal, cordonedByUs: !node.unschedulable },
   };
+}
+
+/**
+ * With the taint that Kubernetes' node controller derives from it: else that reads and writes each
+ * Node once more, in a storm just when the marks of others wait.
+ */
+function cordoned(node: NodeView): NodeView {
+  const taint = { key: UNSCHEDULABLE_KEY, effect: 'NoSchedule' };
+  const isThere = node.taints.some(isOfCordon);
+  return { ...node, unschedulable: true, taints: isThere ? node.taints : [...node.taints, taint] };
+}
+
+function uncordoned(node: NodeView): NodeView {
+  const taints = node.taints.filter((taint) => !isOfCordon(taint));
+  return { ...node, unschedulable: false, taints };
+}
+
+function isOfCordon({ key, effect }: Taint): boolean {
+  return key === UNSCHEDULABLE_KEY && effect === 'NoSchedule';
 }
 
 function withLoadBalancerLabel(
@@ -252,11 +272,11 @@ function unmarked(node: NodeView, journal: Journal): Marked {
 }
 
 function withoutCallers(node: NodeView, journal: Journal): NodeView {
+  const bare = journal.cordonedByUs === true ? uncordoned(node) : node;
   return {
-    ...node,
+    ...bare,
     interruptionLabel: undefined,
-    taints: node.taints.filter(({ key }) => key !== INTERRUPTION_KEY),
-    unschedulable: journal.cordonedByUs === true ? false : node.unschedulable,
+    taints: bare.taints.filter(({ key }) => key !== INTERRUPTION_KEY),
     excludeFromLoadBalancers:
       journal.labelledByUs === true ? journal.labelBefore : node.excludeFromLoadBalancers,
   };

@@ -86,6 +86,8 @@ export const HOLD_KEY = 'node-termination-controller/hold';
 export const LOAD_BALANCER_KEY = 'node.kubernetes.io/exclude-from-external-load-balancers';
 /** https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown */
 export const OUT_OF_SERVICE_KEY = 'node.kubernetes.io/out-of-service';
+/** https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-unschedulable */
+export const UNSCHEDULABLE_KEY = 'node.kubernetes.io/unschedulable';
 export const ZONE_KEY = 'topology.kubernetes.io/zone';
 export const INSTANCE_TYPE_KEY = 'node.kubernetes.io/instance-type';
 /** Labels that tell who else manages a node. */

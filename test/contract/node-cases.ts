@@ -8,9 +8,13 @@ const ours = { key: 'example.com/interruption', value: 'spot', effect: 'NoSchedu
 const gpu = { key: 'example.com/gpu', value: 'yes', effect: 'NoSchedule' } as const;
 
 /** Once the control plane has taken its own first taint away, the version stands still. */
-async function settledNode(context: CaseContext, taints: Taint[] = []): Promise<LooseObject> {
+async function settledNode(
+  context: CaseContext,
+  taints: Taint[] = [],
+  suffix = 'node',
+): Promise<LooseObject> {
   const { api, eventually, makeNode, paths } = context;
-  const { name } = (await makeNode('node', { spec: { taints } })).metadata;
+  const { name } = (await makeNode(suffix, { spec: { taints } })).metadata;
   return eventually(`node ${name} is not tainted as not ready`, async () => {
     const node = await api.get<LooseObject>(`${paths.nodes}/${name}`);
     return !taintsOf(node).includes(`${notReady}:NoSchedule`) && node;
@@ -277,6 +281,25 @@ export const nodeCases: readonly ContractCase[] = [
         return taintsOf(now).length === 1 && now;
       });
       expect(taintsOf(after)).toEqual(['example.com/gpu:NoSchedule']);
+    },
+  },
+  {
+    name: 'A cordon that comes with its taint is left as it is',
+    async run(context) {
+      const { api, expect, eventually, patch, paths } = context;
+      const first = await settledNode(context);
+      const second = await settledNode(context, [], 'later');
+      const taint = { key: unschedulable, effect: 'NoSchedule' };
+      const spec = { unschedulable: true, taints: [ours, taint] };
+      const cordoned = await patch(`${paths.nodes}/${first.metadata.name}`, { spec });
+      const later = `${paths.nodes}/${second.metadata.name}`;
+      await patch(later, { spec: { unschedulable: true } });
+      await eventually('one that came after it is tainted', async () => {
+        return taintsOf(await api.get<LooseObject>(later)).length === 1;
+      });
+      const { name, resourceVersion } = cordoned.object.metadata;
+      const now = await api.get<LooseObject>(`${paths.nodes}/${name}`);
+      expect(now.metadata.resourceVersion).toBe(resourceVersion);
     },
   },
   {

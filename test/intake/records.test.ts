@@ -20,6 +20,7 @@ import { Outside } from '../stand-ins/ports/outside.ts';
 const INSTANCE = instanceIdOf(1);
 const SPOT = eventChange(spot(0, { instanceId: INSTANCE }));
 const REBALANCE = eventChange(rebalance(0, { instanceId: INSTANCE }));
+const OF_CORDON = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
 const GPU = { key: 'nvidia.com/gpu', value: 'true', effect: 'NoSchedule' };
 
 function hook(token: string): Change {
@@ -545,12 +546,12 @@ describe('journals that stand on the nodes at the start', () => {
 describe('what others do to a marked node', () => {
   const undo: readonly Readonly<{ name: string; changes: Partial<NodeView> }>[] = [
     { name: 'the journal', changes: { journal: undefined } },
-    { name: 'the taint', changes: { taints: [] } },
+    { name: 'the taint', changes: { taints: [OF_CORDON] } },
     { name: 'the label', changes: { interruptionLabel: undefined } },
     { name: 'the load balancer label', changes: { excludeFromLoadBalancers: undefined } },
     {
       name: 'all of it',
-      changes: { journal: undefined, taints: [], interruptionLabel: undefined },
+      changes: { journal: undefined, taints: [OF_CORDON], interruptionLabel: undefined },
     },
   ];
 
@@ -561,10 +562,11 @@ describe('what others do to a marked node', () => {
     await clock.advance(100);
     cluster.changeNode('node-1', changes);
     await clock.advance(100);
-    expect(cluster.node('node-1')).toEqual({
-      ...before,
-      resourceVersion: expect.any(String) as string,
-    });
+    const { resourceVersion, taints, ...after } = cluster.node('node-1');
+    expect({ ...before, ...after }).toEqual(before);
+    expect(taints).toHaveLength(before.taints.length);
+    expect(taints).toEqual(expect.arrayContaining([...before.taints]));
+    expect(resourceVersion).not.toBe(before.resourceVersion);
     expect(clock.pending()).toEqual([]);
   });
 
@@ -615,7 +617,7 @@ describe('what others do to a marked node', () => {
     const write = store.write.bind(store);
     store.write = (name, version, { taints, ...rest }, ...how) => {
       store.write = write;
-      expect(taints).toHaveLength(1);
+      expect(taints).toHaveLength(2);
       return write(name, version, rest, ...how);
     };
     await apply(SPOT);

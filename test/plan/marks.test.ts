@@ -27,6 +27,7 @@ const UNREADABLE = 'node-termination-controller/journal-unreadable';
 const LOAD_BALANCER = 'node.kubernetes.io/exclude-from-external-load-balancers';
 
 const SPOT_TAINT: Taint = { key: KEY, value: 'spot-interruption', effect: 'NoSchedule' };
+const CORDON_TAINT: Taint = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
 const MENDED: Change = { type: 'mended' };
 
 type Options = { remembered?: Journal; rules?: Partial<Policy>; now?: number };
@@ -57,13 +58,18 @@ function journalOn(node: NodeView): Journal {
   return read.journal;
 }
 
+function withoutCordonTaint(taints: readonly Taint[]): readonly Taint[] {
+  const { key, effect } = CORDON_TAINT;
+  return taints.filter((taint) => taint.key !== key || taint.effect !== effect);
+}
+
 describe('marking a node', () => {
   test('cordons, taints, labels and records in one patch', () => {
     const { patch, verdicts } = write(nodeView(), [eventChange(spot(0))]);
     expect(verdicts).toEqual(['recorded']);
     expect(patch).toEqual({
       unschedulable: true,
-      taints: [SPOT_TAINT],
+      taints: [SPOT_TAINT, CORDON_TAINT],
       labels: { [KEY]: 'spot-interruption', [LOAD_BALANCER]: 'true' },
       annotations: { [JOURNAL]: expect.any(String) as string },
     });
@@ -77,7 +83,13 @@ describe('marking a node', () => {
   ])('names the interruption that rules: $kind', ({ events, kind }) => {
     const node = marked(nodeView(), events.map(eventChange));
     expect(node.interruptionLabel).toBe(kind);
-    expect(node.taints).toEqual([{ key: KEY, value: kind, effect: 'NoSchedule' }]);
+    expect(node.taints).toEqual([{ key: KEY, value: kind, effect: 'NoSchedule' }, CORDON_TAINT]);
+  });
+
+  test('leaves the taint of a cordon to the control plane where a person has cordoned it', () => {
+    expect(marked(nodeView({ unschedulable: true }), [eventChange(spot(0))]).taints).toEqual([
+      SPOT_TAINT,
+    ]);
   });
 
   test('judges each change of one write by itself', () => {
@@ -180,7 +192,8 @@ describe('writing the same again', () => {
         const first = markWrite(node, undefined, news, policy(), at(600), () => true);
         fc.pre(first !== 'unrecordable');
         const { taints } = patched(node, first.patch);
-        expect(taints.filter(({ key }) => key !== KEY)).toEqual(node.taints);
+        const others = taints.filter(({ key }) => key !== KEY);
+        expect(withoutCordonTaint(others)).toEqual(withoutCordonTaint(node.taints));
         const isLive = (first.journal?.live.length ?? 0) > 0;
         expect(taints.filter(({ key }) => key === KEY)).toHaveLength(isLive ? 1 : 0);
       }),
@@ -209,7 +222,7 @@ describe('our taint among those of others', () => {
 
   test('comes last, and leaves them as they are', () => {
     const node = marked(nodeView({ taints: [gpu, notReady] }), [eventChange(spot(0))]);
-    expect(node.taints).toEqual([gpu, notReady, SPOT_TAINT]);
+    expect(node.taints).toEqual([gpu, notReady, SPOT_TAINT, CORDON_TAINT]);
   });
 
   test('stays in its place while it is right', () => {
@@ -276,10 +289,18 @@ describe('undoing', () => {
         const live = marked(node, [eventChange(spot(0)), eventChange(rebalance(0))]);
         expect(withoutMarks(live, journalOn(live))).toEqual({
           ...node,
+          // It mirrors a cordon, and without one would go by itself.
+          taints: node.unschedulable ? node.taints : withoutCordonTaint(node.taints),
           resourceVersion: live.resourceVersion,
         });
       }),
     );
+  });
+
+  test('takes the taint of a cordon with it, which may have become that of the control plane', () => {
+    const live = marked(nodeView(), [eventChange(spot(0))]);
+    const theirs = { ...CORDON_TAINT, timeAdded: '2026-03-01T11:00:00Z' };
+    expect(undone({ ...live, taints: [SPOT_TAINT, theirs] }).taints).toEqual([]);
   });
 
   test('leaves a cordon of others that was there before ours', () => {
@@ -437,7 +458,7 @@ describe('a machine that registered anew', () => {
     const node = marked(fresh, [{ type: 'restored', journal: old }]);
     expect(node).toMatchObject({
       unschedulable: true,
-      taints: [SPOT_TAINT],
+      taints: [SPOT_TAINT, CORDON_TAINT],
       interruptionLabel: 'spot-interruption',
       excludeFromLoadBalancers: 'true',
     });

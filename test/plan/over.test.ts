@@ -373,7 +373,7 @@ describe('the marks of a node', () => {
     interruptionLabel,
     excludeFromLoadBalancers,
   }: NodeView) => ({
-    taints: taints.map(({ value, effect }) => `${value}:${effect}`),
+    taints: taints.map(({ key, value, effect }) => `${value ?? key}:${effect}`),
     unschedulable,
     interruptionLabel,
     excludeFromLoadBalancers,
@@ -386,7 +386,7 @@ describe('the marks of a node', () => {
   };
   const waiting = { ...none, taints: ['scheduled-change:PreferNoSchedule'] };
   const drained = {
-    taints: ['scheduled-change:NoSchedule'],
+    taints: ['scheduled-change:NoSchedule', 'node.kubernetes.io/unschedulable:NoSchedule'],
     unschedulable: true,
     interruptionLabel: 'scheduled-change',
     excludeFromLoadBalancers: 'true',
@@ -408,7 +408,7 @@ describe('the marks of a node', () => {
     const draining = write(both, [{ type: 'begun', ids: ['rebalance'] }], at(2));
     expect(marksOf(draining)).toEqual({
       ...drained,
-      taints: ['rebalance:NoSchedule'],
+      taints: ['rebalance:NoSchedule', 'node.kubernetes.io/unschedulable:NoSchedule'],
       interruptionLabel: 'rebalance',
     });
     expect(marksOf(write(draining, [], at(DAY)))).toEqual(waiting);

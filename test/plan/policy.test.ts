@@ -83,13 +83,17 @@ describe('the marks of an action', () => {
     return patched(node, write.patch);
   }
 
+  const ofCordon = 'node.kubernetes.io/unschedulable:NoSchedule';
+
   test.each<[Action, string[], boolean, string | undefined, string | undefined]>([
-    ['drain', ['rebalance:NoSchedule'], true, 'rebalance', 'true'],
-    ['cordon', ['rebalance:NoSchedule'], true, 'rebalance', 'true'],
+    ['drain', ['rebalance:NoSchedule', ofCordon], true, 'rebalance', 'true'],
+    ['cordon', ['rebalance:NoSchedule', ofCordon], true, 'rebalance', 'true'],
     ['prefer-no-schedule', ['rebalance:PreferNoSchedule'], false, undefined, undefined],
   ])('%s', (action, taints, cordoned, label, excluded) => {
     const node = marked(nodeView(), actions({ rebalance: action }));
-    expect(node.taints.map(({ value, effect }) => `${value}:${effect}`)).toEqual(taints);
+    expect(node.taints.map(({ key, value, effect }) => `${value ?? key}:${effect}`)).toEqual(
+      taints,
+    );
     expect(node.unschedulable).toBe(cordoned);
     expect(node.interruptionLabel).toBe(label);
     expect(node.excludeFromLoadBalancers).toBe(excluded);

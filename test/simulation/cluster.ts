@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../src/clock.ts';
-import { HOLD_KEY, INTERRUPTION_KEY, JOURNAL_KEY } from '../../src/plan/node.ts';
+import { HOLD_KEY, INTERRUPTION_KEY, JOURNAL_KEY, UNSCHEDULABLE_KEY } from '../../src/plan/node.ts';
 import type { Chance } from '../sandbox/chance.ts';
 import { instanceIdOf } from '../stand-ins/ports/cluster.ts';
 import { ApiServer, isUnfinished, podKey, type RawNode, type RawPod } from './api-server.ts';
@@ -239,8 +239,12 @@ export class SimulatedCluster {
           this.write('someone', node, { ...node, spec: { ...spec, unschedulable: true } });
         return;
       case 'un-cordons':
-        if (spec.unschedulable === true)
-          this.write('someone', node, { ...node, spec: { ...spec, unschedulable: false } });
+        if (spec.unschedulable === true) {
+          // The control plane's part of it.
+          const left = taints.filter(({ key }) => key !== UNSCHEDULABLE_KEY);
+          const changed = { ...spec, unschedulable: false, taints: left };
+          this.write('someone', node, { ...node, spec: changed });
+        }
         return;
       case 'adds a taint':
         this.write('someone', node, {

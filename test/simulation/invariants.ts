@@ -1,5 +1,11 @@
 import { readJournal, type Journal } from '../../src/plan/journal.ts';
-import { HOLD_KEY, INTERRUPTION_KEY, JOURNAL_KEY, LOAD_BALANCER_KEY } from '../../src/plan/node.ts';
+import {
+  HOLD_KEY,
+  INTERRUPTION_KEY,
+  JOURNAL_KEY,
+  LOAD_BALANCER_KEY,
+  UNSCHEDULABLE_KEY,
+} from '../../src/plan/node.ts';
 import { isEmergency } from '../../src/plan/rows.ts';
 import type { RawNode, RawPod } from './api-server.ts';
 import type { Machine } from './cluster.ts';
@@ -604,7 +610,7 @@ export class Invariants implements Checks {
     this.count('I5');
     const others = (node: RawNode): string =>
       (node.spec.taints ?? [])
-        .filter(({ key }) => key !== INTERRUPTION_KEY)
+        .filter(({ key }) => key !== INTERRUPTION_KEY && key !== UNSCHEDULABLE_KEY)
         .map(({ key, value, effect }) => `${key}=${value}:${effect}`)
         .join();
     if (others(before) !== others(after))
@@ -612,6 +618,9 @@ export class Invariants implements Checks {
         'I5',
         `taints of others on ${name} were ${others(before)} and are ${others(after)}`,
       );
+    const isRecordoned = before.spec.unschedulable !== after.spec.unschedulable;
+    if (hasTaint(before, UNSCHEDULABLE_KEY) !== hasTaint(after, UNSCHEDULABLE_KEY) && !isRecordoned)
+      this.broken('I5', `the taint of the cordon of ${name} came or went without the cordon`);
     const ours = new Set([INTERRUPTION_KEY, LOAD_BALANCER_KEY]);
     for (const [key, value] of Object.entries({
       ...before.metadata.labels,
@@ -833,8 +842,12 @@ function before({ metadata: { deletionTimestamp } }: RawPod): number {
   return Date.parse(deletionTimestamp ?? '');
 }
 
-function hasMark({ spec }: RawNode): boolean {
-  return (spec.taints ?? []).some(({ key }) => key === INTERRUPTION_KEY);
+function hasMark(node: RawNode): boolean {
+  return hasTaint(node, INTERRUPTION_KEY);
+}
+
+function hasTaint({ spec }: RawNode, wanted: string): boolean {
+  return (spec.taints ?? []).some(({ key }) => key === wanted);
 }
 
 function isMarkedHard({ spec }: RawNode): boolean {

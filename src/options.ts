@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseSelector } from './kubernetes/selector.ts';
 import { parseHookPatterns, type HookPatterns } from './plan/hooks.ts';
 import { ACTIONS, type DrainLimit } from './plan/policy.ts';

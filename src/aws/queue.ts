@@ -7,7 +7,7 @@ import {
   type DeleteMessageBatchCommandOutput,
   type Message as RawMessage,
 } from '@aws-sdk/client-sqs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { bounded, unlessAborted } from '../abort.ts';
 import { pause, type Clock } from '../clock.ts';
 import type { Message, Queue, Receipt } from '../intake/queue.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { LONGEST_ARN, recognisedField, timeField, valueOf, type Warn } from './field.ts';
 import type { Message, Outcome } from './message.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What stands in a field whose value is not understood. */
 export type Unrecognised = Readonly<{ unrecognised: unknown }>;

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { instanceField, type Warn } from './field.ts';
 import { instanceOf, type Message, NO_INSTANCE, type Outcome } from './message.ts';
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { episodeOf, type Interruption } from '../plan/interruption.ts';
 import { isoTime } from '../plan/iso-time.ts';
 import { INTERRUPTION_KINDS } from '../plan/rows.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isoTime } from '../../plan/iso-time.ts';
 import type { NodeFacts } from '../../plan/node.ts';
 import { INTERRUPTION_KINDS, ROWS, type InterruptionKind } from '../../plan/rows.ts';

@@ -97,6 +97,8 @@ export async function listAll<T>(
     if (projected === undefined) throw new ApiFailure(`list ${feed.what}`, answer);
     for (const item of projected) if (item !== undefined) items.push(item);
     if (page.next === undefined) return { items, resourceVersion: page.resourceVersion };
+    // It would lead here again, and again.
+    if (page.next === next) throw new ApiFailure(`list ${feed.what}`, answer);
     next = page.next;
   }
 }

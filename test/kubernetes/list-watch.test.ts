@@ -131,6 +131,17 @@ describe('the list', () => {
     expect(told).toEqual(['list 9: b']);
   });
 
+  test('begins anew after a page that is to be continued where it began', async () => {
+    await follow();
+    (await takeList()).json(200, list('5', ['a'], 'here'));
+    (await takeList()).json(200, list('5', [], 'here'));
+    const again = await takeList();
+    expect(again.query.has('continue')).toBe(false);
+    again.json(200, list('6', ['b']));
+    await watchFrom('6');
+    expect(told).toEqual(['list 6: b']);
+  });
+
   test.each([
     ['an error', (call: Call) => call.json(503, { message: 'starting' })],
     ['a refusal', (call: Call) => call.json(403, { message: 'not yet' })],

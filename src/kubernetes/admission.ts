@@ -11,9 +11,13 @@ export type AdmissionLimits = Readonly<{
   bulk: number;
   /** Bulk requests in flight at most while a mark is in flight or waits. */
   bulkBesideMarks: number;
-  /** Events in flight at most, and only while no bulk waits and no mark has been about for a while. */
+  /**
+   * Events in flight at most, and only while no bulk waits and no mark is about: none has been for
+   * the first time, or they have come without such a pause for the second.
+   */
   events: number;
   eventsAfterMarksMs: number;
+  eventsBetweenMarksAfterMs: number;
   /** Requests waiting in each lane at most, and each for so long. */
   waiting: number;
   longestWaitMs: Readonly<Record<Lane, number>>;
@@ -41,6 +45,8 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
     event: new Set(),
   };
   let lastMarkAt = -Infinity;
+  /** Since when marks have come without a pause. */
+  let busySince = -Infinity;
   /** Only while events wait. */
   let quiet: Timer | undefined;
 
@@ -51,7 +57,7 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
       case 'bulk':
         return inFlight.bulk < (marksAbout() ? limits.bulkBesideMarks : limits.bulk);
       case 'event':
-        return quietInMs() === 0 && waiting.bulk.size === 0 && inFlight.event < limits.events;
+        return mayWriteEvents() && waiting.bulk.size === 0 && inFlight.event < limits.events;
       default:
         throw new Error(`unexpected lane: ${String(lane satisfies never)}`);
     }
@@ -61,20 +67,32 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
     return inFlight.mark > 0 || waiting.mark.size > 0;
   }
 
-  function quietInMs(): number {
+  function noteMark(): void {
     const now = clock.now();
-    // A clock may be set back.
-    lastMarkAt = marksAbout() ? now : Math.min(lastMarkAt, now);
-    return Math.max(0, lastMarkAt + limits.eventsAfterMarksMs - now);
+    if (!marksAbout() && now - lastMarkAt >= limits.eventsAfterMarksMs) busySince = now;
   }
 
-  /** No release tells of the end of the quiet time after a mark. */
+  function mayWriteEvents(): boolean {
+    return !marksAbout() && eventsInMs() === 0;
+  }
+
+  /** Unless a mark comes. */
+  function eventsInMs(): number {
+    const now = clock.now();
+    // A clock may be set back.
+    lastMarkAt = Math.min(lastMarkAt, now);
+    busySince = Math.min(busySince, now);
+    const quietAt = lastMarkAt + limits.eventsAfterMarksMs;
+    return Math.max(0, Math.min(quietAt, busySince + limits.eventsBetweenMarksAfterMs) - now);
+  }
+
+  /** No release tells of the end of that time. */
   function awaitQuiet(): void {
     if (waiting.event.size === 0) {
       quiet?.cancel();
       quiet = undefined;
-    } else if (quietInMs() > 0) {
-      quiet ??= clock.after(quietInMs(), () => {
+    } else if (!marksAbout() && eventsInMs() > 0) {
+      quiet ??= clock.after(eventsInMs(), () => {
         quiet = undefined;
         startAllWaiting();
       });
@@ -109,6 +127,7 @@ export function createAdmission(limits: AdmissionLimits, clock: Clock): Admissio
 
   return {
     admit(lane, signal) {
+      if (lane === 'mark') noteMark();
       if (waiting[lane].size === 0 && mayStart(lane)) return take(lane);
       if (waiting[lane].size >= limits.waiting) return undefined;
       return new Promise((resolve, reject) => {

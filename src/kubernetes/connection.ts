@@ -83,6 +83,7 @@ const LIMITS = {
   bulkBesideMarks: 2,
   events: 2,
   eventsAfterMarksMs: 1000,
+  eventsBetweenMarksAfterMs: 15_000,
   waiting: 20_000,
   // An event's is below what the watchdog allows a lane to stand still: nothing but others hold it up.
   longestWaitMs: { mark: 300_000, bulk: 300_000, event: 30_000 },

@@ -8,6 +8,7 @@ const LIMITS = {
   bulkBesideMarks: 1,
   events: 2,
   eventsAfterMarksMs: 500,
+  eventsBetweenMarksAfterMs: 2000,
   waiting: 5,
   longestWaitMs: { mark: 1000, bulk: 1000, event: 5000 },
 };
@@ -160,6 +161,28 @@ describe('admission', () => {
     expect(events).toHaveLength(1);
     expect(enter(admission, 'event', 1)).toHaveLength(1);
     expect(clock.pending()).toBe(0);
+  });
+
+  test('events go between marks that come without a pause for long', async () => {
+    const admission = createAdmission(LIMITS, clock);
+    const events: (() => void)[] = [];
+    const inside: number[] = [];
+    for (let passed = 0; passed <= 2400; passed += 400) {
+      const marks = enter(admission, 'mark', 1);
+      if (passed === 0) events.push(...enter(admission, 'event', 2));
+      clock.advance(10);
+      for (const done of marks) done();
+      await settled();
+      clock.advance(390);
+      await settled();
+      inside.push(clock.pending());
+    }
+    // Of two that wait each has a limit, and both one timer until marks pause.
+    expect(inside).toEqual([3, 3, 3, 3, 0, 0, 0]);
+    // A pause, and it all begins anew.
+    clock.advance(LIMITS.eventsAfterMarksMs);
+    enter(admission, 'mark', 1)[0]?.();
+    expect(enter(admission, 'event', 1)).toEqual([]);
   });
 
   test('events wait no longer for a clock that was set back', async () => {

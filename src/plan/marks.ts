@@ -164,9 +164,10 @@ function withMarks(
   const taint = { key: INTERRUPTION_KEY, value: plan.kind };
   switch (plan.action) {
     case 'prefer-no-schedule': {
+      const { taints } = withoutOurCordon(node, journal);
       const bare = unmarked(node, journal);
-      const taints = withTaint(bare.node.taints, { ...taint, effect: 'PreferNoSchedule' });
-      return { ...bare, node: { ...bare.node, taints } };
+      const tainted = withTaint(taints, { ...taint, effect: 'PreferNoSchedule' });
+      return { ...bare, node: { ...bare.node, taints: tainted } };
     }
     case 'cordon':
     case 'drain': {
@@ -201,7 +202,8 @@ function cordoned(node: NodeView): NodeView {
   return { ...node, unschedulable: true, taints: isThere ? node.taints : [...node.taints, taint] };
 }
 
-function uncordoned(node: NodeView): NodeView {
+function withoutOurCordon(node: NodeView, { cordonedByUs }: Journal): NodeView {
+  if (cordonedByUs !== true) return node;
   const taints = node.taints.filter((taint) => !isOfCordon(taint));
   return { ...node, unschedulable: false, taints };
 }
@@ -272,7 +274,7 @@ function unmarked(node: NodeView, journal: Journal): Marked {
 }
 
 function withoutCallers(node: NodeView, journal: Journal): NodeView {
-  const bare = journal.cordonedByUs === true ? uncordoned(node) : node;
+  const bare = withoutOurCordon(node, journal);
   return {
     ...bare,
     interruptionLabel: undefined,

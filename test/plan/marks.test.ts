@@ -225,10 +225,24 @@ describe('our taint among those of others', () => {
     expect(node.taints).toEqual([gpu, notReady, SPOT_TAINT, CORDON_TAINT]);
   });
 
-  test('stays in its place while it is right', () => {
-    const node = marked(nodeView(), [eventChange(spot(0))]);
+  test.each([
+    { effect: 'NoSchedule', event: spot(0) },
+    { effect: 'PreferNoSchedule', event: rebalance(0) },
+  ])('stays in its place while it is right: $effect', ({ effect, event }) => {
+    const rules: Partial<Policy> = {
+      actions: { ...policy().actions, rebalance: 'prefer-no-schedule' },
+    };
+    const node = marked(nodeView(), [eventChange(event)], { rules });
+    expect(node.taints[0]).toMatchObject({ key: KEY, effect });
     const joined = { ...node, taints: [...node.taints, gpu] };
-    expect(write(joined, [MENDED]).patch).toBeUndefined();
+    expect(write(joined, [MENDED], { rules }).patch).toBeUndefined();
+  });
+
+  test("leaves another's taint of the cordon's key and another effect", () => {
+    const theirs: Taint = { ...CORDON_TAINT, effect: 'NoExecute' };
+    const node = marked(nodeView({ taints: [theirs] }), [eventChange(spot(0))]);
+    expect(node.taints).toEqual([theirs, SPOT_TAINT, CORDON_TAINT]);
+    expect(undone(node).taints).toEqual([theirs]);
   });
 
   test.each([

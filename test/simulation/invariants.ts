@@ -5,6 +5,7 @@ import {
   JOURNAL_KEY,
   LOAD_BALANCER_KEY,
   UNSCHEDULABLE_KEY,
+  type Taint,
 } from '../../src/plan/node.ts';
 import { isEmergency } from '../../src/plan/rows.ts';
 import type { RawNode, RawPod } from './api-server.ts';
@@ -610,7 +611,7 @@ export class Invariants implements Checks {
     this.count('I5');
     const others = (node: RawNode): string =>
       (node.spec.taints ?? [])
-        .filter(({ key }) => key !== INTERRUPTION_KEY && key !== UNSCHEDULABLE_KEY)
+        .filter((taint) => taint.key !== INTERRUPTION_KEY && !isOfCordon(taint))
         .map(({ key, value, effect }) => `${key}=${value}:${effect}`)
         .join();
     if (others(before) !== others(after))
@@ -618,9 +619,12 @@ export class Invariants implements Checks {
         'I5',
         `taints of others on ${name} were ${others(before)} and are ${others(after)}`,
       );
-    const isRecordoned = before.spec.unschedulable !== after.spec.unschedulable;
-    if (hasTaint(before, UNSCHEDULABLE_KEY) !== hasTaint(after, UNSCHEDULABLE_KEY) && !isRecordoned)
-      this.broken('I5', `the taint of the cordon of ${name} came or went without the cordon`);
+    const isCordoned = after.spec.unschedulable === true;
+    const hadTaint = before.spec.taints?.some(isOfCordon) === true;
+    const isToHaveTaint =
+      isCordoned === (before.spec.unschedulable === true) ? hadTaint : isCordoned;
+    if ((after.spec.taints?.some(isOfCordon) === true) !== isToHaveTaint)
+      this.broken('I5', `the taint of the cordon of ${name} does not go with the cordon`);
     const ours = new Set([INTERRUPTION_KEY, LOAD_BALANCER_KEY]);
     for (const [key, value] of Object.entries({
       ...before.metadata.labels,
@@ -842,12 +846,13 @@ function before({ metadata: { deletionTimestamp } }: RawPod): number {
   return Date.parse(deletionTimestamp ?? '');
 }
 
-function hasMark(node: RawNode): boolean {
-  return hasTaint(node, INTERRUPTION_KEY);
+function hasMark({ spec }: RawNode): boolean {
+  return (spec.taints ?? []).some(({ key }) => key === INTERRUPTION_KEY);
 }
 
-function hasTaint({ spec }: RawNode, wanted: string): boolean {
-  return (spec.taints ?? []).some(({ key }) => key === wanted);
+/** The control plane would derive it from the cordon. */
+function isOfCordon({ key, effect }: Taint): boolean {
+  return key === UNSCHEDULABLE_KEY && effect === 'NoSchedule';
 }
 
 function isMarkedHard({ spec }: RawNode): boolean {

@@ -12,7 +12,7 @@ const kept = {
 
 /**
  * Keeps the NoSchedule taints that mirror a node's state. It is a second writer of spec.taints just
- * after every cordon, the everyday reason for a 409.
+ * after a cordon that comes without its taint (kubectl's, say), an everyday reason for a 409.
  */
 export function nodeLifecycleController(cluster: Cluster): Controller {
   const { store } = cluster;

@@ -60,6 +60,7 @@ export async function listAll<T>(
 ): Promise<Listed<T>> {
   const items: T[] = [];
   let next: string | undefined;
+  const continuations = new Set<string>();
   // A continuation expires with etcd's compaction (410, some minutes): then from the start, once.
   let restarts = 0;
   for (;;) {
@@ -86,6 +87,7 @@ export async function listAll<T>(
     ) {
       restarts++;
       items.length = 0;
+      continuations.clear();
       next = undefined;
       continue;
     }
@@ -98,8 +100,9 @@ export async function listAll<T>(
     for (const item of projected) if (item !== undefined) items.push(item);
     if (page.next === undefined) return { items, resourceVersion: page.resourceVersion };
     // It would lead here again, and again.
-    if (page.next === next) throw new ApiFailure(`list ${feed.what}`, answer);
+    if (continuations.has(page.next)) throw new ApiFailure(`list ${feed.what}`, answer);
     next = page.next;
+    continuations.add(next);
   }
 }
 

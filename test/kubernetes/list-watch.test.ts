@@ -131,10 +131,11 @@ describe('the list', () => {
     expect(told).toEqual(['list 9: b']);
   });
 
-  test('begins anew after a page that is to be continued where it began', async () => {
+  test('begins anew after pages that lead back to an earlier one', async () => {
     await follow();
-    (await takeList()).json(200, list('5', ['a'], 'here'));
-    (await takeList()).json(200, list('5', [], 'here'));
+    for (const next of ['here', 'there', 'here']) {
+      (await takeList()).json(200, list('5', ['a'], next));
+    }
     const again = await takeList();
     expect(again.query.has('continue')).toBe(false);
     again.json(200, list('6', ['b']));

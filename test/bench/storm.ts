@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Pool } from 'undici';
 import type { NodeObject } from '../control-plane/objects.ts';
@@ -166,10 +167,14 @@ async function ceiling({ api }: World, nodes: readonly string[]): Promise<void> 
     metadata: { annotations: { 'bare-client': 'x'.repeat(500) }, labels: { bare: 'true' } },
     spec: { unschedulable: true, taints: [{ key: 'bare', value: 'true', effect: 'NoSchedule' }] },
   };
+  const usedBefore = await machineCpuSeconds();
   const startedAt = performance.now();
   await Promise.all(nodes.map(patch(marks)));
   const seconds = (performance.now() - startedAt) / 1000;
-  console.log(`bare client: ${nodes.length} nodes marked in ${seconds.toFixed(2)} s`);
+  const used = (await machineCpuSeconds()) - usedBefore;
+  console.log(
+    `bare client: ${nodes.length} nodes marked in ${seconds.toFixed(2)} s; ${used.toFixed(1)} CPU s of the machine`,
+  );
   const noMarks = {
     metadata: { annotations: { 'bare-client': null }, labels: { bare: null } },
     spec: { unschedulable: null, taints: null },
@@ -222,15 +227,22 @@ async function stormOf(world: World, nodes: readonly string[], pid: number): Pro
   const watching = new AbortController();
   const marks = marksOf(world, watching.signal);
   const before = await cpuSeconds(pid);
+  const usedBefore = await machineCpuSeconds();
   const startedAt = performance.now();
   await world.queue.sendMany(nodes.map((node) => spotNotice({ instanceId: instanceOf(node) })));
   const sentAt = performance.now();
   await eventually(() => nodes.every((node) => marks.has(node)), { timeoutMs: 120_000 });
   const marking = (await cpuSeconds(pid)) - before;
+  const used = (await machineCpuSeconds()) - usedBefore;
   const latencies = nodes.map((node) => (marks.get(node) ?? Number.NaN) - startedAt);
   const markedSeconds = Math.max(...latencies) / 1000;
   console.log(
     `storm: ${nodes.length} notices sent in ${((sentAt - startedAt) / 1000).toFixed(2)} s; marked after the first was sent: ${summary(latencies)} ms; ${marking.toFixed(1)} CPU s of the controller`,
+  );
+  const others = used - marking;
+  const floor = others / availableParallelism();
+  console.log(
+    `until then ${used.toFixed(1)} CPU s of the machine, ${others.toFixed(1)} without the controller (API server, etcd, controller manager, queue, this bench): on ${availableParallelism()} processors no controller could do it in less than ${floor.toFixed(2)} s`,
   );
   watching.abort();
   await eventually(() => world.kubelet.records().every(({ endedAt }) => endedAt !== undefined), {
@@ -271,6 +283,16 @@ function summary(values: readonly number[]): string {
       0,
     );
   return `median ${at(0.5)}, 99 % ${at(0.99)}, slowest ${at(1)}`;
+}
+
+/** Of all processes together. https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat */
+async function machineCpuSeconds(): Promise<number> {
+  const [line = ''] = (await readFile('/proc/stat', 'utf8')).split('\n');
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = line
+    .split(/ +/)
+    .slice(1)
+    .map(Number);
+  return (user + nice + system + irq + softirq) / 100;
 }
 
 async function cpuSeconds(pid: number): Promise<number> {

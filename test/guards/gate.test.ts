@@ -51,6 +51,7 @@ test('names all that refuses a project', () => {
   });
   const gates = ['types', 'format', 'lint and walls', 'unused code and dependencies'];
   for (const gate of gates) expect(output).toContain(`FAILED  ${gate} (`);
+  expect(output).toContain('no-debugger');
   expect(output).toMatch(/^spare .*src\/controller\.ts/m);
   expect(output).toMatch(/^src\/intake\/forgotten\.ts/m);
   expect(lastLine).toBe(`check failed: ${gates.join(', ')}`);

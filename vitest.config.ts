@@ -45,6 +45,10 @@ const patient: TestProjectInlineConfiguration['test'] = {
   hookTimeout: 180_000,
 };
 
+// Modules have no state that a file could leave to the next, and to load them anew for each takes
+// long: as the tests themselves for the pure ones, a second of each file for the scenarios.
+const isolate = false;
+
 // In any order, so that no test can come to depend on another.
 const shuffle = { files: false, tests: true };
 
@@ -87,9 +91,7 @@ export default defineConfig({
           include: testsIn('**'),
           exclude: [...servers, ...scenarios],
           testTimeout: 20_000,
-          // Modules have no state that a file could leave to the next, and to load them anew for
-          // each takes as long as the tests.
-          isolate: false,
+          isolate,
           maxWorkers: '100%',
           sequence: { shuffle, groupOrder: 0 },
         },
@@ -112,6 +114,7 @@ export default defineConfig({
           include: scenarios,
           exclude: realOnly,
           env: { NTC_TEST_BACKEND: 'stand-in' },
+          isolate,
           globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
           maxWorkers: 10,
           sequence: { shuffle, groupOrder: 1 },
@@ -123,6 +126,7 @@ export default defineConfig({
           name: 'scenarios on the real control plane',
           include: scenarios,
           env: { NTC_TEST_BACKEND: 'real' },
+          isolate,
           globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
           // Each carries a control plane.
           maxWorkers: 5,

@@ -22,6 +22,8 @@ function runTests(files: Readonly<Record<string, string>>, environment: NodeJS.P
   return { status, stderr, output: stdout, lastLine: stdout.trimEnd().split('\n').at(-1) };
 }
 
+// Sources of a made-up project: what they skip, and do wrong, is what the guards are tried on.
+
 const passing = {
   'test/plan/pass.test.ts': `${imports}
     test('two', () => { expect(1).toBe(1); expect(2).toBe(2); });
@@ -36,6 +38,7 @@ const skipping = {
     test.skip('without a word', () => {});`,
 };
 
+// Skipped for one reason, so that the tally may count them rather than name them.
 const many = {
   'test/plan/many.test.ts': `${imports}
     describe.skip('m', { meta: { needs: 'kubectl: set Y' } }, () => {
@@ -65,6 +68,7 @@ test('with NTC_REQUIRE_ALL=1 a skipped test is a failure', () => {
   expect(status).toBe(1);
 });
 
+// `only` among them: it would keep all other tests of its file from running.
 const failing = {
   'asserts-nothing': "test('x', () => {});",
   'is-retried-into-passing': "let n = 0;\ntest('x', () => { n += 1; expect(n).toBe(2); });",
@@ -94,6 +98,14 @@ test(`fails on a test file that ${Object.keys(failing).join(', or ')}`, () => {
   }
   const passedBeforeTheirFaults = 2;
   expect(lastLine).toBe(`${passedBeforeTheirFaults} passed, ${files.length} failed, 1 skipped`);
+  expect(status).toBe(1);
+});
+
+test('ends with 1 where a rejection behind the back is all that went wrong', () => {
+  const { status, lastLine } = runTests({
+    'test/plan/x.test.ts': `${imports}${failing['rejects-behind-the-back']}`,
+  });
+  expect(lastLine).toBe('1 passed, 1 failed');
   expect(status).toBe(1);
 });
 

@@ -722,6 +722,17 @@ describe('a node that joins a capacity block after its end was told', () => {
 });
 
 describe('a Node that is deleted', () => {
+  /** Marked, deleted, and registered anew while the API server does not answer. */
+  async function backDuringAnOutage() {
+    const { apply, clock, cluster, store } = start();
+    await apply(SPOT);
+    cluster.deleteNode('node-1');
+    await clock.advance(5000);
+    const comeBack = store.goAway();
+    cluster.addNode('node-1');
+    return { clock, cluster, comeBack };
+  }
+
   test('is told of, and remembered for an hour', async () => {
     const { apply, clock, cluster, departed, told } = start();
     await apply(SPOT);
@@ -799,12 +810,7 @@ describe('a Node that is deleted', () => {
   });
 
   test('gets it back although the API server did not answer at the time', async () => {
-    const { apply, clock, cluster, store } = start();
-    await apply(SPOT);
-    cluster.deleteNode('node-1');
-    await clock.advance(5000);
-    const comeBack = store.goAway();
-    cluster.addNode('node-1');
+    const { clock, cluster, comeBack } = await backDuringAnOutage();
     await clock.advance(5000);
     comeBack();
     await clock.advance(1200);
@@ -812,12 +818,7 @@ describe('a Node that is deleted', () => {
   });
 
   test('gets it back although it had gone once more before it could be written', async () => {
-    const { apply, clock, cluster, store } = start();
-    await apply(SPOT);
-    cluster.deleteNode('node-1');
-    await clock.advance(5000);
-    const comeBack = store.goAway();
-    cluster.addNode('node-1');
+    const { clock, cluster, comeBack } = await backDuringAnOutage();
     await clock.advance(1000);
     cluster.deleteNode('node-1');
     await clock.advance(1000);

@@ -11,12 +11,11 @@ export type AdmissionLimits = Readonly<{
   bulk: number;
   /** Bulk requests in flight at most while a mark is in flight or waits. */
   bulkBesideMarks: number;
-  /**
-   * Events in flight at most, and only while no bulk waits and no mark is about: none has been for
-   * the first time, or they have come without such a pause for the second.
-   */
+  /** Events in flight at most, and only while no bulk waits and no mark is in flight or waits. */
   events: number;
+  /** An event waits until no mark has been about for so long. */
   eventsAfterMarksMs: number;
+  /** Or until marks have come for so long without that pause: then it goes between them. */
   eventsBetweenMarksAfterMs: number;
   /** Requests waiting in each lane at most, and each for so long. */
   waiting: number;

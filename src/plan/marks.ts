@@ -173,10 +173,10 @@ function withMarks(
     case 'drain': {
       const taints = withTaint(node.taints, { ...taint, effect: 'NoSchedule' });
       const tainted = { ...node, interruptionLabel: plan.kind, taints };
-      const withdrawn = withCordon(tainted, journal);
+      const cordoned = withCordon(tainted, journal);
       return policy.excludeFromLoadBalancers
-        ? withLoadBalancerLabel(withdrawn.node, withdrawn.journal, () => mayExclude(plan.emergency))
-        : { ...withdrawn, withheld: false };
+        ? withLoadBalancerLabel(cordoned.node, cordoned.journal, () => mayExclude(plan.emergency))
+        : { ...cordoned, withheld: false };
     }
     default:
       throw new Error(`unexpected action: ${String(plan.action satisfies never)}`);
@@ -187,7 +187,7 @@ function withMarks(
 function withCordon(node: NodeView, journal: Journal): { node: NodeView; journal: Journal } {
   if (journal.cordonedByUs !== undefined) return { node, journal };
   return {
-    node: node.unschedulable ? node : cordoned(node),
+    node: node.unschedulable ? node : cordon(node),
     journal: { ...journal, cordonedByUs: !node.unschedulable },
   };
 }
@@ -196,7 +196,7 @@ function withCordon(node: NodeView, journal: Journal): { node: NodeView; journal
  * With the taint that Kubernetes' node controller derives from it: else that reads and writes each
  * Node once more, in a storm just when the marks of others wait.
  */
-function cordoned(node: NodeView): NodeView {
+function cordon(node: NodeView): NodeView {
   const taint = { key: UNSCHEDULABLE_KEY, effect: 'NoSchedule' };
   const isThere = node.taints.some(isOfCordon);
   return { ...node, unschedulable: true, taints: isThere ? node.taints : [...node.taints, taint] };

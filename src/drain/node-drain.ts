@@ -375,6 +375,7 @@ export class NodeDrain {
       return 'nothing';
     }
     task.state = 'asked';
+    const askedAt = clock.now();
     const { signal } = this.stopping;
     let answer: EvictionAnswer;
     try {
@@ -389,7 +390,7 @@ export class NodeDrain {
       this.unqueue(task);
       return 'done';
     }
-    const result = await this.digest(task, step, answer);
+    const result = await this.digest(task, step, answer, askedAt);
     this.unqueue(task);
     return result;
   }
@@ -412,12 +413,13 @@ export class NodeDrain {
     task: Task,
     step: Exclude<Step, { do: 'wait' }>,
     answer: EvictionAnswer,
+    askedAt: number,
   ): Promise<JobResult> {
     const { clock } = this.ports;
     const now = clock.now();
     switch (answer.outcome) {
       case 'accepted':
-        this.accepted(task, step, now);
+        this.accepted(task, step, askedAt);
         return 'done';
       case 'gone':
         this.tasks.depart(task);
@@ -454,23 +456,24 @@ export class NodeDrain {
     }
   }
 
-  private accepted(task: Task, step: Exclude<Step, { do: 'wait' }>, now: number): void {
-    const { objectEvents, report } = this.ports;
+  private accepted(task: Task, step: Exclude<Step, { do: 'wait' }>, askedAt: number): void {
+    const { clock, objectEvents, report } = this.ports;
     const { graceSeconds } = step;
     const facts = { ...this.story.ofPod(task), graceSeconds };
     const told = { ...this.story.ofNode(), graceSeconds };
     const refusedBy = task.waitsFor ?? 'its budget';
     task.waitsFor = undefined;
     task.waitsForBudget = false;
-    this.progressAt = now;
-    // What the watch will say, a moment early; never later than the server's own.
+    this.progressAt = clock.now();
+    // What the watch will say, a moment early. Never later than the server's own, however long the
+    // answer took: a grace that fills the time left would seem too long, and be cut again.
     const known = task.pod.deletion;
     if (known === undefined) {
-      const endsAt = now + step.graceSeconds * 1000;
+      const endsAt = askedAt + step.graceSeconds * 1000;
       task.pod = { ...task.pod, deletion: { endsAt, graceSeconds: step.graceSeconds } };
     } else if (step.do === 'shorten') {
       const beganAt = known.endsAt - known.graceSeconds * 1000;
-      const endsAt = Math.max(beganAt + step.graceSeconds * 1000, now);
+      const endsAt = Math.max(beganAt + step.graceSeconds * 1000, askedAt);
       task.pod = { ...task.pod, deletion: { endsAt, graceSeconds: (endsAt - beganAt) / 1000 } };
     }
     switch (step.do) {

@@ -613,6 +613,21 @@ describe('a deadline that tightens', () => {
     expect(pods.deletions.count).toBe(1);
   });
 
+  test('is kept by a grace that fills the time left, however late its answer', async () => {
+    const started = startDrains();
+    const { record, pods, acts, clock } = started;
+    addPods(started, 1, { graceSeconds: 3600, ...STUBBORN });
+    await clock.advance(300);
+    pods.evictions.extraMs = 900;
+    await record(spot());
+    await clock.advance(12);
+    // The watch has begun, and tells of it later than the answer.
+    expect(pods.watches.size).toBe(1);
+    pods.watches.clear();
+    await clock.advance(60_000);
+    expect(acts()).toEqual(['evict web-1-1 114']);
+  });
+
   test('overtakes what waits in the queue', async () => {
     const started = startDrains({ nodes: 2 });
     const { record, pods, clock } = started;

@@ -33,7 +33,11 @@ export interface NodeStore {
     | Readonly<{ outcome: 'found'; node: NodeView }>
     | Exclude<WriteAnswer, { outcome: 'written' | 'conflict' }>
   >;
-  /** When the kubelet last renewed its Lease in kube-node-lease. `unknown`: no answer came. */
+  /**
+   * When the kubelet last renewed its Lease in kube-node-lease: epoch ms in whole seconds, as EventBridge
+   * tells times. A renewal in the second in which the machine went off was before that, and shows no
+   * life after it. `unknown`: no answer came.
+   */
   kubeletRenewed(
     name: string,
     signal: AbortSignal,

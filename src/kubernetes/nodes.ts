@@ -380,7 +380,9 @@ export function createNodeStore({
       if (answer.kind !== 'success') return { outcome: 'unknown' };
       const lease = bodyAs<{ spec?: { renewTime?: string } | null }>(answer.body);
       const at = readOr(lease, (read) => Date.parse(read?.spec?.renewTime ?? ''));
-      return at === undefined || Number.isNaN(at) ? { outcome: 'never' } : { outcome: 'at', at };
+      return at === undefined || Number.isNaN(at)
+        ? { outcome: 'never' }
+        : { outcome: 'at', at: Math.floor(at / 1000) * 1000 };
     },
 
     async ping(signal) {

@@ -143,7 +143,11 @@ describe.skipIf(needs)('the state of an instance', { meta: { needs } }, () => {
     await queue.send(terminateHook(action));
     await eventually(async () => (await removalsOf(world, { name: 'held' })).length > 0);
 
-    await queue.send(stateChange({ instanceId: instance, state: 'terminated' }));
+    kubelet.powerOff('terminated');
+    // Its last renewal, in the very second that the event names.
+    const offAt = Date.now();
+    await kubelet.renewLease('terminated', Math.floor(offAt / 1000) * 1000 + 999);
+    await queue.send(stateChange({ instanceId: instance, state: 'terminated', time: offAt }));
     await eventually(() => autoScaling.calls('CompleteLifecycleAction').length > 0);
 
     expect(

@@ -9,6 +9,7 @@ import type {
   PodPhase,
   Taint,
 } from '../control-plane/objects.ts';
+import { secondsTime } from './kubernetes/objects.ts';
 
 /** A pod's annotation with its `PodBehaviour` as JSON. */
 export const behaviourAnnotation = 'test-kubelet/behaviour';
@@ -462,7 +463,7 @@ export class Kubelet {
   }
 
   private async writeStatus(pod: Pod, ready: boolean): Promise<void> {
-    const now = new Date().toISOString();
+    const now = secondsTime(Date.now());
     const condition = (type: string, status: boolean) => ({
       type,
       status: status ? 'True' : 'False',
@@ -601,13 +602,12 @@ function nodeObject(spec: NodeSpec): NodeObject {
 }
 
 function readyCondition(ready: boolean, since = Date.now()) {
-  const now = new Date().toISOString();
   return {
     type: 'Ready',
     status: ready ? ('True' as const) : ('False' as const),
     reason: ready ? 'KubeletReady' : 'KubeletNotReady',
-    lastHeartbeatTime: now,
-    lastTransitionTime: new Date(since).toISOString(),
+    lastHeartbeatTime: secondsTime(Date.now()),
+    lastTransitionTime: secondsTime(since),
   };
 }
 

@@ -201,7 +201,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
     await other.close();
   });
 
-  test('the kubelet’s Lease tells when it was renewed', async () => {
+  test('the kubelet’s Lease tells in which second it was renewed', async () => {
     const renewTime = '2026-11-22T19:00:01.234567Z';
     await plane.api.create('/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases', {
       metadata: { name: 'leased', namespace: 'kube-node-lease' },
@@ -209,7 +209,7 @@ describe.skipIf(reason)(`nodes of a real API server ${reason ?? ''}`, () => {
     });
     expect(await edge.store.kubeletRenewed('leased', signal)).toEqual({
       outcome: 'at',
-      at: Date.parse('2026-11-22T19:00:01.234Z'),
+      at: Date.parse('2026-11-22T19:00:01Z'),
     });
     expect(await edge.store.kubeletRenewed('absent', signal)).toEqual({ outcome: 'never' });
   });

@@ -633,9 +633,10 @@ export class NodeDrain {
     if (this.isOverForPods()) return true;
     // One that came in the last moment.
     if (this.hooksLeft()) return false;
-    // With pods left the window is over, and so may be the machine: watched until one of them goes.
+    // With pods left the window is over, and so may be the machine: watched until they are gone, those
+    // included that came meanwhile, which only a list shows.
     const drained = this.plan?.action === 'drain';
-    if (drained && this.tasks.standing().length > 0) return false;
+    if (drained && !this.tasks.isEmpty(this.markedAt())) return false;
     if (drained && !(await this.replaceInstance())) return false;
     const asOf = this.journal.live.map(({ id }) => id);
     this.story.ended(drained ? 'drained' : 'not drained by policy');

@@ -379,6 +379,26 @@ describe('settling', () => {
     expect(journal().state).toBe('settled');
   });
 
+  test('is not written before a list shows no pod, though hooks were completed with pods left', async () => {
+    const started = startDrains();
+    const { cluster, record, hooks, journal, acts, clock } = started;
+    addPods(started, 1);
+    cluster.stopKubelet('node-1');
+    await record(rebalance());
+    await record(beginHook(started, { timeoutSeconds: 100 }));
+    await clock.advance(90_000);
+    // Bound by name, past the taint, when no list was due.
+    cluster.addPod('node-1', 'late');
+    hooks.completions.extraMs = 1000;
+    await clock.advance(5500);
+    expect(hooks.completions.count).toBe(1);
+    const [pod] = cluster.podsOn('node-1');
+    cluster.removePod(pod?.uid ?? '');
+    await clock.advance(4000);
+    expect(acts().at(-1)).toMatch(/^evict late /);
+    expect(journal().state).toBe('draining');
+  });
+
   test('gives way to what came meanwhile', async () => {
     const started = startDrains();
     const { records, record, store, journal, acts, clock } = started;

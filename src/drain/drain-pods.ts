@@ -30,6 +30,8 @@ export type Task = {
   heldBackMs: number;
   refusals: number;
   way: Way;
+  /** How it leaves if what was asked last, without an answer, took effect. */
+  unanswered: Way | undefined;
   /** Last answer that held it up, for people. */
   waitsFor: string | undefined;
   /** Whether that was a budget's. */
@@ -305,6 +307,7 @@ export class DrainPods {
       heldBackMs: 0,
       refusals: 0,
       way: 'by itself',
+      unanswered: undefined,
       waitsFor: undefined,
       waitsForBudget: false,
     };
@@ -367,6 +370,7 @@ export class DrainPods {
 
   private strikeOut(task: Task, moment: number): void {
     task.state = 'gone';
+    if (task.way === 'by itself' && task.unanswered !== undefined) task.way = task.unanswered;
     this.ports.metrics.count('pods_total', { way: task.way });
     this.lastDepartureAt = this.ports.clock.now();
     task.goneMoment = moment;

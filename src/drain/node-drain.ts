@@ -417,6 +417,10 @@ export class NodeDrain {
   ): Promise<JobResult> {
     const { clock } = this.ports;
     const now = clock.now();
+    if (answer.outcome === 'unreachable' && step.do !== 'shorten')
+      task.unanswered = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
+    // It stands there still.
+    if (answer.outcome === 'budget' || answer.outcome === 'refused') task.unanswered = undefined;
     switch (answer.outcome) {
       case 'accepted':
         this.accepted(task, step, askedAt);

@@ -204,6 +204,20 @@ describe('the outcome of an interruption', () => {
     expect(events).toMatchObject([{ outcome: 'not-possible', pods: { stayed: 2 } }]);
   });
 
+  test('for which a pod was deleted past its budget, though the answer was lost: forced', async () => {
+    const { cluster, pods, sqs, clock, events } = start();
+    cluster.budgets.set('db', 0);
+    pods.deletions.answerBy((pod, graceSeconds) => {
+      cluster.delete(pod, graceSeconds);
+      return { outcome: 'unreachable', message: 'connection reset', timedOut: false };
+    });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(150_000);
+    expect(events).toMatchObject([
+      { outcome: 'forced', pods: { deletedPastBudget: 1, leftByThemselves: 0 } },
+    ]);
+  });
+
   test('of several of one node: each once, however often it drains', async () => {
     const { sqs, autoScaling, clock, events } = start();
     sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));

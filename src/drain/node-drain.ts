@@ -369,13 +369,13 @@ export class NodeDrain {
     const { clock, pods } = this.ports;
     const { pod } = task;
     const mayAct = !this.hasEnded() && !this.isHeld() && this.plan?.action === 'drain';
-    const step = mayAct ? this.stepOf(task, this.tasks.turn(), clock.now()) : undefined;
+    const askedAt = clock.now();
+    const step = mayAct ? this.stepOf(task, this.tasks.turn(), askedAt) : undefined;
     if (step === undefined || step.do === 'wait') {
       this.unqueue(task);
       return 'nothing';
     }
     task.state = 'asked';
-    const askedAt = clock.now();
     const { signal } = this.stopping;
     let answer: EvictionAnswer;
     try {
@@ -417,10 +417,7 @@ export class NodeDrain {
   ): Promise<JobResult> {
     const { clock } = this.ports;
     const now = clock.now();
-    if (answer.outcome === 'unreachable' && step.do !== 'shorten')
-      task.unanswered = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
-    // It stands there still.
-    if (answer.outcome === 'budget' || answer.outcome === 'refused') task.unanswered = undefined;
+    this.noteUnanswered(task, step, answer);
     switch (answer.outcome) {
       case 'accepted':
         this.accepted(task, step, askedAt);
@@ -460,6 +457,21 @@ export class NodeDrain {
     }
   }
 
+  /** What got no answer may have taken effect; what is refused stands there still. */
+  private noteUnanswered(
+    task: Task,
+    step: Exclude<Step, { do: 'wait' }>,
+    answer: EvictionAnswer,
+  ): void {
+    const timedOut = answer.outcome === 'refused' && answer.reason === 'timeout';
+    if (answer.outcome === 'unreachable' || timedOut) {
+      if (step.do !== 'shorten')
+        task.unanswered = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
+    } else if (answer.outcome === 'budget' || answer.outcome === 'refused') {
+      task.unanswered = undefined;
+    }
+  }
+
   private accepted(task: Task, step: Exclude<Step, { do: 'wait' }>, askedAt: number): void {
     const { clock, objectEvents, report } = this.ports;
     const { graceSeconds } = step;
@@ -469,8 +481,8 @@ export class NodeDrain {
     task.waitsFor = undefined;
     task.waitsForBudget = false;
     this.progressAt = clock.now();
-    // What the watch will say, a moment early. Never later than the server's own, however long the
-    // answer took: a grace that fills the time left would seem too long, and be cut again.
+    // What the watch will say, a moment early. Counted from the question, however long the answer took:
+    // a grace that fills the time left would seem too long otherwise, and be cut again.
     const known = task.pod.deletion;
     if (known === undefined) {
       const endsAt = askedAt + step.graceSeconds * 1000;

@@ -35,8 +35,8 @@ export interface NodeStore {
   >;
   /**
    * When the kubelet last renewed its Lease in kube-node-lease: epoch ms in whole seconds, as EventBridge
-   * tells times. A renewal in the second in which the machine went off was before that, and shows no
-   * life after it. `unknown`: no answer came.
+   * tells times. A renewal in the second in which the machine went off is taken to be before that.
+   * `unknown`: no answer came.
    */
   kubeletRenewed(
     name: string,

@@ -218,6 +218,19 @@ describe('the outcome of an interruption', () => {
     ]);
   });
 
+  test('of a pod whose eviction took effect without an answer: evicted', async () => {
+    const { cluster, pods, sqs, clock, events } = start();
+    pods.evictions.answerBy((pod, graceSeconds) => {
+      cluster.evict(pod, graceSeconds);
+      return { outcome: 'refused', reason: 'timeout', message: '504' };
+    });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(60_000);
+    expect(events).toMatchObject([
+      { outcome: 'drained', pods: { evicted: 2, leftByThemselves: 0 } },
+    ]);
+  });
+
   test('of several of one node: each once, however often it drains', async () => {
     const { sqs, autoScaling, clock, events } = start();
     sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));

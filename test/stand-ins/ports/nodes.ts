@@ -154,7 +154,9 @@ export class FakeNodeStore implements NodeStore {
       [name],
       () => {
         const at = this.cluster.leaseRenewedAt(name);
-        return at === undefined ? { outcome: 'never' } : { outcome: 'at', at };
+        return at === undefined
+          ? { outcome: 'never' }
+          : { outcome: 'at', at: Math.floor(at / 1000) * 1000 };
       },
       signal,
     );

@@ -209,11 +209,24 @@ export class DrainStory {
       ...pods,
     });
     this.tellNode(node, end, pods, spareMs);
+    this.tellEnds(journal.live);
+  }
+
+  /** What came when the end of these was told already (IDs) has ended in the same way. */
+  endedAfter(told: readonly string[]): void {
+    this.tellEnds(this.state().journal.live.filter(({ id }) => !told.includes(id)));
+  }
+
+  private tellEnds(interruptions: readonly Interruption[]): void {
     // By policy there was nothing to bring about.
-    if (plan?.action !== 'drain') return;
-    if (!this.tasks.isListed) this.tellOutcome('not-possible', undefined);
-    else if (pods.stayed > 0) this.tellOutcome('not-possible', pods);
-    else this.tellOutcome(pods.deletedPastBudget > 0 ? 'forced' : 'drained', pods);
+    if (this.state().plan?.action !== 'drain') return;
+    const pods = this.tasks.counts();
+    if (!this.tasks.isListed) this.tellOutcome('not-possible', undefined, interruptions);
+    else if (pods.stayed > 0) this.tellOutcome('not-possible', pods, interruptions);
+    else {
+      const outcome = pods.deletedPastBudget > 0 ? 'forced' : 'drained';
+      this.tellOutcome(outcome, pods, interruptions);
+    }
   }
 
   /** What its pods are told of the node. */
@@ -253,7 +266,7 @@ export class DrainStory {
   private tellOutcome(
     outcome: InterruptionOutcome['outcome'],
     pods: PodCounts | undefined,
-    interruptions = this.state().journal.live,
+    interruptions: readonly Interruption[],
   ): void {
     const { clock, outcomes } = this.ports;
     const { journal } = this.state();

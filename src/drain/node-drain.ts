@@ -201,6 +201,11 @@ export class NodeDrain {
     return this.machineIsOff() || this.journal.state === 'settled';
   }
 
+  /** There is nothing left to drain. */
+  private isGone(): boolean {
+    return this.nodeIsGone || this.machineIsOff();
+  }
+
   /** Its pods are dead already: nothing is evicted or waited for, and its hooks are completed. */
   private machineIsOff(): boolean {
     return this.journal.state === 'stopped';
@@ -658,6 +663,8 @@ export class NodeDrain {
     this.story.ended(drained ? 'drained' : 'not drained by policy');
     for (;;) {
       const result = await this.recorded({ type: 'settled', asOf });
+      // What came meanwhile has ended with the Node or its machine.
+      if (this.isGone()) this.story.endedAfter(asOf);
       if (this.hasEnded()) return true;
       switch (result.outcome) {
         case 'recorded':

@@ -1,7 +1,7 @@
 import { pause, type Clock, type Timer } from '../clock.ts';
 import { planOf } from '../plan/deadline.ts';
 import { LoadBalancerFloor } from '../plan/floor.ts';
-import { kindOf } from '../plan/interruption.ts';
+import { episodeOf, kindOf, type Interruption } from '../plan/interruption.ts';
 import {
   isOfMachine,
   MAX_LIVE,
@@ -61,6 +61,7 @@ type Book = {
 };
 
 const MAX_REFUSED = 4 * MAX_LIVE;
+const MAX_UNCONFIRMED = 10_000;
 /** How long a 403 may be a restarting API server's before it counts as final. */
 const FORBIDDEN_FOR_GOOD_MS = 10_000;
 const MAX_MEND_DELAY_MS = 30_000;
@@ -82,6 +83,8 @@ const LONGEST_RETRY_AFTER_MS = 30_000;
  */
 export class Records {
   private readonly books = new Map<string, Book>();
+  /** What was sent and not yet seen on its Node; the latest, for what was never borne stays. */
+  private readonly unconfirmed = new Set<string>();
   private readonly listeners = new Set<JournalListener>();
   private readonly stopping = new AbortController();
   private isStopping = false;
@@ -302,7 +305,6 @@ export class Records {
     const { refused } = book;
     const { signal } = this.stopping;
     book.rightAt = undefined;
-    const beganAt = this.clock.now();
     for (let attempt = 0; ; attempt += 1) {
       step.move();
       const node = this.nodes.get(nodeName);
@@ -316,9 +318,9 @@ export class Records {
         this.tellFindings(node, write.found);
         book.refused = [];
         this.remember(nodeName, book, node.journal, write.journal);
-        this.tellReceived(nodeName, write.journal, beganAt);
         return outcomesOf(write, refused.length, node);
       }
+      this.noteSent(nodeName, write.journal, now);
       const answer = await this.send(node, write.patch, changes.every(isBookkeeping));
       this.learnLatency(this.clock.now() - now);
       // A conflict says nothing of the read that must follow it.
@@ -330,7 +332,6 @@ export class Records {
           book.refused = [];
           // Before the index tells its listeners, so that our own write is not news to us.
           this.remember(nodeName, book, answer.node.journal, write.journal);
-          this.tellReceived(nodeName, write.journal, beganAt);
           this.nodes.learn(answer.node);
           if (bearsAll(answer.node, write.target)) book.rightAt = answer.node.resourceVersion;
           // Deleted while the answer was on its way: nobody would tell us again.
@@ -472,8 +473,8 @@ export class Records {
       ({ journal } = folded);
       if (folded.verdict === 'recorded' && !isFull) book.refused = [...book.refused, change];
     }
+    this.noteSent(node.name, journal, now);
     this.remember(node.name, book, book.text, journal);
-    this.tellReceived(node.name, journal, now);
     return { outcome: 'refused', message, journal };
   }
 
@@ -487,6 +488,7 @@ export class Records {
     book.text = text;
     book.journal = journal;
     if (before === journal) return;
+    this.tellReceived(nodeName, journal);
     this.tellEnds(nodeName, before, journal);
     this.armOver(nodeName, book);
     for (const listener of this.listeners) listener(nodeName, journal);
@@ -531,11 +533,22 @@ export class Records {
     });
   }
 
-  /** Of a write, what it was the first to record; who takes a journal up has nothing to tell. */
-  private tellReceived(nodeName: string, journal: Journal | undefined, beganAt: number): void {
-    if (journal === undefined) return;
+  /** What our next word to the Node is the first to record; it may be borne though no answer comes. */
+  private noteSent(nodeName: string, journal: Journal | undefined, recordedFrom: number): void {
+    for (const interruption of journal?.live ?? []) {
+      if (interruption.recordedAt < recordedFrom) continue;
+      this.unconfirmed.add(receiptKey(nodeName, interruption));
+      const [oldest] = this.unconfirmed;
+      if (this.unconfirmed.size > MAX_UNCONFIRMED && oldest !== undefined)
+        this.unconfirmed.delete(oldest);
+    }
+  }
+
+  /** Of what we sent ourselves, whoever tells that it stands there; who takes a journal up has nothing to tell. */
+  private tellReceived(nodeName: string, journal: Journal | undefined): void {
+    if (journal === undefined || this.unconfirmed.size === 0) return;
     for (const interruption of journal.live) {
-      if (interruption.recordedAt < beganAt) continue;
+      if (!this.unconfirmed.delete(receiptKey(nodeName, interruption))) continue;
       this.outcomes.received({
         node: nodeName,
         instanceId: journal.machine.instanceId,
@@ -559,7 +572,8 @@ export class Records {
       const instance = after.machine.instanceId;
       this.report.info('interruption over', { node: nodeName, instance, kind, interruption: id });
       this.objectEvents.onNode(node, 'InterruptionOver', { kind });
-      if (before.settledAt !== undefined) continue;
+      // Told by its drain, or there was nothing to bring about.
+      if (before.settledAt !== undefined || this.policy.actions[kind] !== 'drain') continue;
       this.outcomes.tell({
         node: nodeName,
         instanceId: instance,
@@ -755,6 +769,10 @@ export class Records {
 function outcomesOf(write: MarkWrite, before: number, node: NodeView): readonly RecordOutcome[] {
   const verdicts = write.verdicts.slice(before);
   return verdicts.map((outcome) => ({ outcome, node, journal: write.journal }));
+}
+
+function receiptKey(nodeName: string, interruption: Interruption): string {
+  return `${nodeName} ${episodeOf(interruption)}`;
 }
 
 /** What a drain notes of its own progress, or may wait its turn, holds up no urgent marks. */

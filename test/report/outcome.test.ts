@@ -231,6 +231,31 @@ describe('the outcome of an interruption', () => {
     ]);
   });
 
+  test('that came, and ended with its machine, while the end before was written: like that one', async () => {
+    const { cluster, store, sqs, clock, events } = start();
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(1000);
+    // One write is on its way, so that all that follows is the next one.
+    const release = store.writes.hold();
+    sqs.send(messages.rebalance({ instanceId, time: clock.now() }));
+    await clock.advance(60_000);
+    expect(events).toMatchObject([{ kind, outcome: 'drained' }]);
+    cluster.stopKubelet('node-1');
+    await clock.advance(11_000);
+    const time = clock.now();
+    sqs.send(messages.stateChange({ instanceId, state: 'shutting-down', time }));
+    await clock.advance(100);
+    sqs.send(messages.stateChange({ instanceId, state: 'terminated', time }));
+    await clock.advance(100);
+    release();
+    await clock.advance(10_000);
+    expect(events.map((event) => [event.kind, event.outcome])).toEqual([
+      [kind, 'drained'],
+      ['rebalance', 'drained'],
+      ['state-change', 'drained'],
+    ]);
+  });
+
   test('of several of one node: each once, however often it drains', async () => {
     const { sqs, autoScaling, clock, events } = start();
     sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
@@ -612,6 +637,20 @@ describe('the receipt of an interruption', () => {
     await clock.advance(5000);
     expect(receipts.receipts).toHaveLength(1);
     expect(report.told('recording refused')).not.toEqual([]);
+  });
+
+  test('is told though the answer to its record was lost, and the message came again', async () => {
+    const { cluster, store, sqs, clock, receipts, report } = start();
+    store.writes.answerBy((...write) => {
+      if (store.writes.count === 2) cluster.patchNode(...write);
+      return { outcome: 'unreachable', message: 'connection reset' };
+    });
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(10_000);
+    store.writes.answerBy(undefined);
+    await clock.advance(50_000);
+    expect(report.told('drained')).toHaveLength(1);
+    expect(receipts.receipts).toHaveLength(1);
   });
 
   test('is not told again by the process that takes over', async () => {

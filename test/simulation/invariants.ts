@@ -10,9 +10,12 @@ import {
 import { isEmergency } from '../../src/plan/rows.ts';
 import type { RawNode, RawPod } from './api-server.ts';
 import type { Machine } from './cluster.ts';
+import { OutcomesTold } from './outcomes-told.ts';
 import type { Entry } from './record.ts';
 import {
   MARGIN_MS,
+  NEWS_MS,
+  SKEW_MS,
   UNKNOWN_GRACE_SECONDS,
   type Reason,
   type Sent,
@@ -29,16 +32,11 @@ export type InvariantName =
   | 'I6'
   | 'I7'
   | 'I8'
+  | 'I9'
   | 'no fault of ours';
 
 export type Violation = Readonly<{ invariant: InvariantName; at: number; says: string }>;
 
-/**
- * Clocks of processes differ by this much at most, and what they are told is so much later than it
- * happens, when nothing is wrong.
- */
-const SKEW_MS = 1600;
-const NEWS_MS = 2500;
 /** What a drain needs at the end of which nothing goes wrong: back-off, requests, the margin apart. */
 const CALM_MS = 25_000;
 /** After the mark, the node's pods are listed a second time. */
@@ -79,10 +77,22 @@ export class Invariants implements Checks {
   private readonly lateControllers = new Map<string, Set<string>>();
   /** Machines of whose journal nobody has a memory. */
   private readonly forgotten = new Set<string>();
+  private readonly outcomes: OutcomesTold;
 
   constructor(world: World) {
     this.world = world;
-    world.on((entry) => this.see(entry));
+    this.outcomes = new OutcomesTold(world, {
+      count: () => this.count('I9'),
+      broken: (says) => this.broken('I9', says),
+      journalOf: (name) => this.journals.get(name),
+      isForgotten: (name) => this.forgotten.has(name),
+      registeredAt: (name) => this.registeredAt.get(name) ?? 0,
+      waitedFor: (name, at) => this.waitedFor(name, at).filter((pod) => !this.comesInVain(pod)),
+    });
+    world.on((entry) => {
+      this.see(entry);
+      this.outcomes.see(entry);
+    });
   }
 
   private see(entry: Entry): void {
@@ -225,8 +235,8 @@ export class Invariants implements Checks {
     const { identity } = sent;
     const { name } = reason.machine;
     if (!world.cluster.api.nodes.has(name)) return;
-    const registeredAt = this.registeredAt.get(name) ?? 0;
     world.clock.after(2000, () => {
+      const registeredAt = this.registeredAt.get(name) ?? 0;
       const node = world.cluster.api.nodes.get(name);
       const now = world.now();
       const replica = [...world.replicas].find(({ way }) => way.process === process);
@@ -498,9 +508,7 @@ export class Invariants implements Checks {
     );
     // What a hook would expire with is over the margin before.
     if (at >= windowEnd - MARGIN_MS - SKEW_MS) return;
-    const left = world.cluster
-      .podsOn(machine.name)
-      .filter((pod) => this.isWaitedFor(pod) && !this.isJustHeardOf(pod, at));
+    const left = this.waitedFor(machine.name, at);
     if (left.length > 0) {
       this.broken(
         'I4',
@@ -509,7 +517,18 @@ export class Invariants implements Checks {
     }
   }
 
-  /** One that a drain waits for. */
+  /** Pods that a drain waits for, and must have heard of. */
+  private waitedFor(name: string, at: number): readonly RawPod[] {
+    return this.world.cluster
+      .podsOn(name)
+      .filter((pod) => this.isWaitedFor(pod) && !this.isJustHeardOf(pod, at));
+  }
+
+  /** It came after the mark, which it tolerates: but for the first of its controller it is let be. */
+  private comesInVain(pod: RawPod): boolean {
+    return this.isLatecomer(pod) && this.world.cluster.workloadOf(pod)?.tolerates === true;
+  }
+
   private isWaitedFor(pod: RawPod): boolean {
     if (!this.world.cluster.isToLeave(pod)) return false;
     if (!this.isLatecomer(pod)) return true;
@@ -717,6 +736,7 @@ export class Invariants implements Checks {
     }
     for (const replica of world.replicas) this.judgeWatches(replica.watches, replica.isLeading);
     for (const [name, node] of world.cluster.api.nodes) this.judgeRest(name, node);
+    this.outcomes.judgeEnd();
     for (const fault of world.faultsOfOurs) this.broken('no fault of ours', fault);
   }
 

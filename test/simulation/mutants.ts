@@ -352,6 +352,45 @@ export const MUTANTS: readonly Mutant[] = [
       interruptions: journal.interruptions.map(({ deadlineAt: _, ...entry }) => entry),
     })),
   },
+  {
+    does: 'tells every end as a success',
+    breaks: 'I9',
+    storm: 1,
+    mutation: {
+      ports: ({ outcomes, ...ports }) => ({
+        ...ports,
+        outcomes: altered(outcomes, {
+          tell: (outcome) => outcomes.tell({ ...outcome, outcome: 'drained' }),
+        }),
+      }),
+    },
+  },
+  {
+    does: 'tells nobody what it has received',
+    breaks: 'I9',
+    storm: 1,
+    mutation: {
+      ports: ({ outcomes, ...ports }) => ({
+        ...ports,
+        outcomes: altered(outcomes, { received: () => undefined }),
+      }),
+    },
+  },
+  {
+    does: 'tells nothing of what it could not drain',
+    breaks: 'I9',
+    storm: 1,
+    mutation: {
+      ports: ({ outcomes, ...ports }) => ({
+        ...ports,
+        outcomes: altered(outcomes, {
+          tell(outcome) {
+            if (outcome.outcome !== 'not-possible') outcomes.tell(outcome);
+          },
+        }),
+      }),
+    },
+  },
 ];
 
 /** The port, but for some of its methods. */

@@ -1,3 +1,4 @@
+import type { InterruptionOutcome, InterruptionReceived } from '../../src/report/outcome.ts';
 import type { Facts } from '../../src/report/report.ts';
 import type { RawNode, RawPod } from './api-server.ts';
 
@@ -28,6 +29,9 @@ export type Happened =
   | Readonly<{ what: 'eviction refused'; process: string; pod: RawPod; why: string }>
   | Readonly<{ what: 'hook begun' | 'hook expired'; token: string }>
   | Readonly<{ what: 'hook completed' | 'hook kept alive'; token: string; process: string }>
+  /** To those outside, of one interruption. */
+  | Readonly<{ what: 'receipt told'; process: string; news: InterruptionReceived }>
+  | Readonly<{ what: 'outcome told'; process: string; told: InterruptionOutcome }>
   | Readonly<{ what: 'machine off' | 'machine on'; node: string }>
   | Readonly<{ what: 'process starts' | 'process dies' | 'process leads'; process: string }>
   | Readonly<{ what: 'process frozen'; process: string; ms: number }>
@@ -72,6 +76,10 @@ function textOf(entry: Entry): string {
     case 'hook completed':
     case 'hook kept alive':
       return `${entry.what}: ${entry.token} by ${entry.process}`;
+    case 'receipt told':
+      return `${entry.what}: ${entry.news.interruption.id} of ${entry.news.node} by ${entry.process}`;
+    case 'outcome told':
+      return `${entry.what}: ${entry.told.interruption.id} of ${entry.told.node} ${entry.told.outcome} by ${entry.process}`;
     case 'machine off':
     case 'machine on':
       return `${entry.what}: ${entry.node}`;

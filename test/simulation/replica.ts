@@ -16,10 +16,10 @@ import { createVolumes } from '../../src/kubernetes/volumes.ts';
 import { MESSAGES, type Level, type MessageText } from '../../src/report/messages.ts';
 import type { Metrics } from '../../src/report/metrics.ts';
 import { NO_OBJECT_EVENTS } from '../../src/report/object-events.ts';
+import { firstOnly, type Outcomes } from '../../src/report/outcome.ts';
 import type { Facts, Report } from '../../src/report/report.ts';
 import { SelfWatch } from '../../src/self-watch.ts';
 import type { FakeAutoScaling } from '../stand-ins/ports/lifecycle-hooks.ts';
-import { UNTOLD } from '../stand-ins/ports/outcomes.ts';
 import type { FakeSqs } from '../stand-ins/ports/queue.ts';
 import { SimulatedLifecycleHooks, SimulatedQueue } from './aws.ts';
 import { SimulatedConnection, type Outside } from './connection.ts';
@@ -68,6 +68,8 @@ export class Replica {
   private readonly connections: SimulatedConnection[] = [];
   private readonly report: Report;
   private readonly watchdog: SelfWatch;
+  /** Of all its terms, as the process has it. */
+  private readonly outcomes: Outcomes;
   private ended: Promise<unknown> = Promise.resolve();
   private nodes: StartedNodeIndex | undefined;
   private departed: DepartedNodes | undefined;
@@ -88,6 +90,14 @@ export class Replica {
       world.onDeath(this);
     });
     this.report = this.createReport();
+    this.outcomes = firstOnly({
+      received: (news) => {
+        if (!this.way.isDead) world.record({ what: 'receipt told', process: name, news });
+      },
+      tell: (told) => {
+        if (!this.way.isDead) world.record({ what: 'outcome told', process: name, told });
+      },
+    });
     this.watchdog = new SelfWatch(clock, this.report);
   }
 
@@ -186,7 +196,7 @@ export class Replica {
       ),
       clock,
       metrics: NO_METRICS,
-      outcomes: UNTOLD,
+      outcomes: this.outcomes,
       objectEvents: NO_OBJECT_EVENTS,
       watchdog,
       report,

@@ -80,8 +80,9 @@ export class ProcessClock extends MortalClock {
     this.chance = seededChance(seed);
   }
 
+  /** Whole milliseconds, as a system's clock tells. */
   override now(): number {
-    return super.now() + this.skewMs;
+    return Math.floor(super.now() + this.skewMs);
   }
 
   override random(): number {

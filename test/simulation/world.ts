@@ -96,6 +96,12 @@ const LEASE_RUNS_OUT_MS = 22_000;
 
 export const MARGIN_MS = 5000;
 export const UNKNOWN_GRACE_SECONDS = 60;
+/**
+ * Clocks of processes differ by this much at most, and what they are told is so much later than it
+ * happens, when nothing is wrong.
+ */
+export const SKEW_MS = 1600;
+export const NEWS_MS = 2500;
 
 /** One storm, from its beginning to its end: all that lies outside of the controller, and the controller's processes. */
 export class World implements ReplicaWorld {

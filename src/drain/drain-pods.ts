@@ -30,7 +30,7 @@ export type Task = {
   heldBackMs: number;
   refusals: number;
   way: Way;
-  /** How it leaves if what was asked last, without an answer, took effect. */
+  /** How it has left if it is gone though no answer says so: by what was asked last. */
   unanswered: Way | undefined;
   /** Last answer that held it up, for people. */
   waitsFor: string | undefined;

@@ -381,6 +381,9 @@ export class NodeDrain {
       return 'nothing';
     }
     task.state = 'asked';
+    const before = task.unanswered;
+    if (step.do !== 'shorten')
+      task.unanswered = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
     const { signal } = this.stopping;
     let answer: EvictionAnswer;
     try {
@@ -395,6 +398,8 @@ export class NodeDrain {
       this.unqueue(task);
       return 'done';
     }
+    if (answer.outcome === 'overloaded') task.unanswered = before;
+    else if (saysItStands(answer)) task.unanswered = undefined;
     const result = await this.digest(task, step, answer, askedAt);
     this.unqueue(task);
     return result;
@@ -422,7 +427,6 @@ export class NodeDrain {
   ): Promise<JobResult> {
     const { clock } = this.ports;
     const now = clock.now();
-    this.noteUnanswered(task, step, answer);
     switch (answer.outcome) {
       case 'accepted':
         this.accepted(task, step, askedAt);
@@ -459,21 +463,6 @@ export class NodeDrain {
         return { overloaded: true, retryAfterMs: undefined };
       default:
         throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
-    }
-  }
-
-  /** What got no answer may have taken effect; what is refused stands there still. */
-  private noteUnanswered(
-    task: Task,
-    step: Exclude<Step, { do: 'wait' }>,
-    answer: EvictionAnswer,
-  ): void {
-    const timedOut = answer.outcome === 'refused' && answer.reason === 'timeout';
-    if (answer.outcome === 'unreachable' || timedOut) {
-      if (step.do !== 'shorten')
-        task.unanswered = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
-    } else if (answer.outcome === 'budget' || answer.outcome === 'refused') {
-      task.unanswered = undefined;
     }
   }
 
@@ -730,5 +719,23 @@ export class NodeDrain {
       this.wakeUp = done;
       if (at !== Infinity) timer = clock.after(Math.max(0, at - clock.now()), done);
     });
+  }
+}
+
+/** Whether the answer says that the pod stands there still, whatever was asked. */
+function saysItStands(answer: EvictionAnswer): boolean {
+  switch (answer.outcome) {
+    case 'budget':
+    case 'conflict':
+      return true;
+    case 'refused':
+      return answer.reason !== 'timeout';
+    case 'accepted':
+    case 'gone':
+    case 'overloaded':
+    case 'unreachable':
+      return false;
+    default:
+      throw new Error(`unexpected answer: ${JSON.stringify(answer satisfies never)}`);
   }
 }

@@ -30,8 +30,8 @@ export type Task = {
   heldBackMs: number;
   refusals: number;
   way: Way;
-  /** How it has left if it is gone though no answer says so: by what was asked last. */
-  unanswered: Way | undefined;
+  /** How it has left if it is gone before an answer says so. */
+  wayIfGone: Way;
   /** Last answer that held it up, for people. */
   waitsFor: string | undefined;
   /** Whether that was a budget's. */
@@ -307,7 +307,7 @@ export class DrainPods {
       heldBackMs: 0,
       refusals: 0,
       way: 'by itself',
-      unanswered: undefined,
+      wayIfGone: 'by itself',
       waitsFor: undefined,
       waitsForBudget: false,
     };
@@ -370,7 +370,7 @@ export class DrainPods {
 
   private strikeOut(task: Task, moment: number): void {
     task.state = 'gone';
-    if (task.way === 'by itself' && task.unanswered !== undefined) task.way = task.unanswered;
+    if (task.way === 'by itself') task.way = task.wayIfGone;
     this.ports.metrics.count('pods_total', { way: task.way });
     this.lastDepartureAt = this.ports.clock.now();
     task.goneMoment = moment;

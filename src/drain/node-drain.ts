@@ -381,9 +381,10 @@ export class NodeDrain {
       return 'nothing';
     }
     task.state = 'asked';
-    const before = task.unanswered;
+    const before = task.wayIfGone;
+    // It may be gone before the answer is here, and no answer may come.
     if (step.do !== 'shorten')
-      task.unanswered = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
+      task.wayIfGone = step.do === 'evict' ? 'evicted' : 'deleted past its budget';
     const { signal } = this.stopping;
     let answer: EvictionAnswer;
     try {
@@ -398,8 +399,8 @@ export class NodeDrain {
       this.unqueue(task);
       return 'done';
     }
-    if (answer.outcome === 'overloaded') task.unanswered = before;
-    else if (saysItStands(answer)) task.unanswered = undefined;
+    if (answer.outcome === 'overloaded') task.wayIfGone = before;
+    else if (step.do !== 'shorten' && saysItStands(answer)) task.wayIfGone = 'by itself';
     const result = await this.digest(task, step, answer, askedAt);
     this.unqueue(task);
     return result;
@@ -722,7 +723,7 @@ export class NodeDrain {
   }
 }
 
-/** Whether the answer says that the pod stands there still, whatever was asked. */
+/** Whether the answer says that neither this nor what was asked before has taken effect. */
 function saysItStands(answer: EvictionAnswer): boolean {
   switch (answer.outcome) {
     case 'budget':

@@ -83,7 +83,7 @@ const LONGEST_RETRY_AFTER_MS = 30_000;
  */
 export class Records {
   private readonly books = new Map<string, Book>();
-  /** What was sent and not yet seen on its Node; the latest, for what was never borne stays. */
+  /** Receipts to be told when they are seen on their Node; bounded, for what is never borne is never seen. */
   private readonly unconfirmed = new Set<string>();
   private readonly listeners = new Set<JournalListener>();
   private readonly stopping = new AbortController();

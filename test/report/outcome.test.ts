@@ -218,6 +218,15 @@ describe('the outcome of an interruption', () => {
     ]);
   });
 
+  test('for which a pod was deleted past its budget, and gone before the answer came: forced', async () => {
+    const { cluster, pods, sqs, clock, events } = start();
+    cluster.budgets.set('db', 0);
+    pods.deletions.extraMs = 60_000;
+    sqs.send(messages.spotNotice({ instanceId, time: clock.now() }));
+    await clock.advance(150_000);
+    expect(events).toMatchObject([{ outcome: 'forced', pods: { deletedPastBudget: 1 } }]);
+  });
+
   test('of a pod whose eviction took effect without an answer: evicted', async () => {
     const { cluster, pods, sqs, clock, events } = start();
     pods.evictions.answerBy((pod, graceSeconds) => {
@@ -284,6 +293,23 @@ describe('the outcome of an interruption', () => {
     expect(ports.report.told('not drained by policy')).toHaveLength(1);
     expect(outcomes.receipts).toHaveLength(1);
     expect(outcomes.told).toEqual([]);
+  });
+
+  test('is not told of one that is closed where policy asked for marks alone', async () => {
+    const actions = { ...policy().actions, 'scheduled-change': 'cordon' } as const;
+    const { sqs, clock, events, report } = start({ actions });
+    const change = {
+      instanceIds: [instanceId],
+      startTime: clock.now() + 14 * 86_400_000,
+      eventTypeCode: 'AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED',
+      eventArn: 'arn:aws:health:eu-central-1::event/EC2/REBOOT/1',
+    };
+    sqs.send(messages.scheduledChange({ ...change, time: clock.now() }));
+    await clock.advance(10_000);
+    sqs.send(messages.scheduledChange({ ...change, time: clock.now(), statusCode: 'closed' }));
+    await clock.advance(10_000);
+    expect(report.told('interruption over')).toHaveLength(1);
+    expect(events).toEqual([]);
   });
 
   test('is not told of a Node that goes where policy asked for marks alone', async () => {

@@ -1,6 +1,7 @@
 import type { Ports } from '../../src/controller.ts';
 import type { NodeIndex } from '../../src/intake/node-store.ts';
 import { INTERRUPTION_KEY, JOURNAL_KEY, type NodeView } from '../../src/plan/node.ts';
+import type { Outcomes } from '../../src/report/outcome.ts';
 import type { InvariantName } from './invariants.ts';
 import type { Mutation } from './replica.ts';
 import type { Way } from './way.ts';
@@ -356,40 +357,25 @@ export const MUTANTS: readonly Mutant[] = [
     does: 'tells every end as a success',
     breaks: 'I9',
     storm: 1,
-    mutation: {
-      ports: ({ outcomes, ...ports }) => ({
-        ...ports,
-        outcomes: altered(outcomes, {
-          tell: (outcome) => outcomes.tell({ ...outcome, outcome: 'drained' }),
-        }),
-      }),
-    },
+    mutation: telling((outcomes) => ({
+      tell: (told) => outcomes.tell({ ...told, outcome: 'drained' }),
+    })),
   },
   {
     does: 'tells nobody what it has received',
     breaks: 'I9',
     storm: 1,
-    mutation: {
-      ports: ({ outcomes, ...ports }) => ({
-        ...ports,
-        outcomes: altered(outcomes, { received: () => undefined }),
-      }),
-    },
+    mutation: telling(() => ({ received: () => undefined })),
   },
   {
     does: 'tells nothing of what it could not drain',
     breaks: 'I9',
     storm: 1,
-    mutation: {
-      ports: ({ outcomes, ...ports }) => ({
-        ...ports,
-        outcomes: altered(outcomes, {
-          tell(outcome) {
-            if (outcome.outcome !== 'not-possible') outcomes.tell(outcome);
-          },
-        }),
-      }),
-    },
+    mutation: telling((outcomes) => ({
+      tell(told) {
+        if (told.outcome !== 'not-possible') outcomes.tell(told);
+      },
+    })),
   },
 ];
 
@@ -427,6 +413,15 @@ function withViews(ports: Ports, see: (node: NodeView) => NodeView): Ports {
         const answer = await store.write(...args);
         return answer.outcome === 'written' ? { ...answer, node: see(answer.node) } : answer;
       },
+    }),
+  };
+}
+
+function telling(changes: (outcomes: Outcomes) => Partial<Outcomes>): Mutation {
+  return {
+    ports: ({ outcomes, ...ports }) => ({
+      ...ports,
+      outcomes: altered(outcomes, changes(outcomes)),
     }),
   };
 }

@@ -37,7 +37,7 @@ const END_FELT_MS = 5000;
 /** Whoever leads then tells what was lost with its Node. */
 const TELLS_LOST_WITHIN_MS = UNKNOWN_GRACE_SECONDS * 1000 + 30_000;
 
-/** What is told to the outside is true; and of each interruption that has come to its end, one is told. */
+/** What is told to the outside is true; and of each interruption its receipt is told, and its end. */
 export class OutcomesTold {
   private readonly world: World;
   private readonly judge: Judge;
@@ -47,11 +47,10 @@ export class OutcomesTold {
   private readonly recorded = new Map<string, Recorded>();
   /** By node: when a pod last left. */
   private readonly departedAt = new Map<string, number>();
-  /** By node: when its machine last went off. */
-  private readonly offAt = new Map<string, number>();
+  /** By node: when its machine last went off, or itself. */
+  private readonly lostAt = new Map<string, number>();
   /** By process: when its term began. */
   private readonly leadsSince = new Map<string, number>();
-  private readonly goneAt = new Map<string, number>();
   /** By process and node: when it last deleted a pod, and one that nobody had told to go before. */
   private readonly deletedAt = new Map<string, number>();
   private readonly forcedAt = new Map<string, number>();
@@ -66,7 +65,7 @@ export class OutcomesTold {
     if (what === 'node written') this.noteJournal(entry.after.metadata.name, at);
     else if (what === 'node gone') this.noteLoss(entry.node.metadata.name, at);
     else if (what === 'pod gone') this.departedAt.set(entry.pod.spec.nodeName, at);
-    else if (what === 'machine off') this.offAt.set(entry.node, at);
+    else if (what === 'machine off') this.lostAt.set(entry.node, at);
     else if (what === 'process leads') this.leadsSince.set(entry.process, at);
     else if (what === 'deletion') {
       const { process, before } = entry;
@@ -109,7 +108,7 @@ export class OutcomesTold {
   }
 
   private noteLoss(nodeName: string, at: number): void {
-    this.goneAt.set(nodeName, at);
+    this.lostAt.set(nodeName, at);
     for (const one of this.recorded.values()) {
       if (one.nodeName !== nodeName || one.endedAt !== Infinity) continue;
       one.endedAt = at;
@@ -179,11 +178,8 @@ export class OutcomesTold {
         return isEmpty ? 'the node was empty' : undefined;
       }
       case 'not-possible': {
-        const offAt = Math.max(
-          this.offAt.get(name) ?? -Infinity,
-          this.goneAt.get(name) ?? -Infinity,
-        );
-        return isThere && at - offAt > TELLS_LOST_WITHIN_MS
+        const lostAt = this.lostAt.get(name) ?? -Infinity;
+        return isThere && at - lostAt > TELLS_LOST_WITHIN_MS
           ? 'its machine had run all the time'
           : undefined;
       }

@@ -192,6 +192,8 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
     await eventually(() => controller.logged('drained').length === nodes.length, {
       timeoutMs: 90_000,
     });
+    // It is told before it is recorded.
+    await Promise.all(nodes.map(({ name }) => untilSettled(api, name)));
 
     const names = new Set(nodes.map(({ name }) => name));
     const patches = await controllerRequests(world, { resource: 'nodes', verb: 'patch' });

@@ -75,6 +75,7 @@ const layers: Readonly<Record<string, Layer>> = {
   http: { imports: [...core, 'clock'], types: [...report, ...stages], packages: ['node:*', 'zod'] },
   abort: { imports: [], types: ['clock'], packages: [] },
   clock: { imports: [], types: [], packages: [] },
+  'stop-signal': { imports: [], types: [], packages: [] },
   watchdog: { imports: [], types: [], packages: [] },
   'self-watch': {
     imports: ['watchdog'],
@@ -107,7 +108,11 @@ const layers: Readonly<Record<string, Layer>> = {
   },
   // Rules are made from the same table that parsers are found in.
   infra: { imports: ['events'], types: [], packages: ['aws-cdk-lib/*', 'constructs', 'node:*'] },
-  main: { imports: ['run', 'controller', ...commands, ...roots], types: [], packages: ['node:*'] },
+  main: {
+    imports: ['stop-signal', 'run', 'controller', ...commands, ...roots],
+    types: [],
+    packages: ['node:*'],
+  },
 };
 
 /** The layer of a file, given its path from the root of the repository; undefined outside `src/` and `infra/`. */

@@ -1,7 +1,7 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
-import { dirname } from 'node:path';
-import { build, formatMessages } from 'esbuild';
+import { dirname, resolve } from 'node:path';
+import { build, formatMessages, type Plugin } from 'esbuild';
 
 // CommonJS dependencies in an ES module bundle call require() for Node's own modules.
 const banner = `#!/usr/bin/env node
@@ -11,6 +11,34 @@ if (Number.parseInt(process.versions.node) < 24) {
   process.exit(1);
 }
 const require = createBundleRequire(import.meta.url);`;
+
+/**
+ * Node's own modules by `require`: an import gives each of their exports a value at once, and that of
+ * `WebSocket` in `node:http` loads a client that is not ours, which was a tenth of the start.
+ */
+const builtinsAtCall: Plugin = {
+  name: 'builtins-at-call',
+  setup(builder) {
+    builder.onResolve({ filter: /^[a-z0-9_:/]+$/ }, ({ path, kind }) =>
+      kind === 'import-statement' && isBuiltin(path) ? { path, namespace: 'builtin' } : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
+  },
+};
+
+/** Its modules only define things, which its package.json does not tell: most are models that nobody uses. */
+const usedOfKubernetesClient: Plugin = {
+  name: 'used-of-kubernetes-client',
+  setup(builder) {
+    builder.onResolve({ filter: /^\.\.?\// }, ({ path, importer, resolveDir }) =>
+      importer.includes('/node_modules/@kubernetes/client-node/')
+        ? { path: resolve(resolveDir, path), sideEffects: false }
+        : undefined,
+    );
+  },
+};
 
 // Loaded by ws and debug if they happen to be there, and done without otherwise.
 const optional = new Set(['bufferutil', 'utf-8-validate', 'supports-color']);
@@ -33,6 +61,7 @@ export async function bundle(entry: string, outfile: string): Promise<void> {
     lineLimit: 160,
     legalComments: 'none',
     banner: { js: banner },
+    plugins: [builtinsAtCall, usedOfKubernetesClient],
     metafile: true,
     logLevel: 'silent',
   });

@@ -1,5 +1,9 @@
+// First, so that signals are in hand while all else is loaded.
+import { stopSignal } from './stop-signal.ts';
+// Only then the rest, which takes a while.
 import packageJson from '../package.json' with { type: 'json' };
 import { describeOptions, optionsMarkdown, parseOptions } from './options.ts';
+import { run } from './run.ts';
 
 const COMMANDS: Readonly<Record<string, Readonly<{ does: string; run: Command }>>> = {
   run: { does: 'consume the queue and empty the nodes that are interrupted', run: runController },
@@ -30,17 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
 async function runController(args: readonly string[]): Promise<number> {
   const parsed = parseOptions(args, process.env);
   if ('faults' in parsed) return refuse(parsed.faults);
-  const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      // Who asks twice does not want to wait for what an orderly stop saves.
-      if (stop.signal.aborted) process.exit(0);
-      stop.abort(signal);
-    });
-  }
-  // Only now, with the signals in hand: loading all that it needs takes a while.
-  const { run } = await import('./run.ts');
-  return run(parsed.options, packageJson.version, stop.signal);
+  return run(parsed.options, packageJson.version, stopSignal);
 }
 
 function printOptions(args: readonly string[]): Promise<number> {

@@ -15,6 +15,7 @@ const servers = testsIn(
   'kubernetes/api-server',
   'prometheus',
   'release',
+  'run',
   'sandbox',
 );
 const scenarios = testsIn('scenarios');

@@ -49,7 +49,7 @@ export type Controller = {
 
 const projectRoot = resolve(import.meta.dirname, '../..');
 /** What users run; made by `npm run build`. */
-const bundlePath = resolve(projectRoot, 'dist/main.js');
+export const bundlePath = resolve(projectRoot, 'dist/main.js');
 
 /** Compiled code, which halves the processor time of a start; hundreds are started. */
 const compileCache = resolve(projectRoot, 'node_modules/.cache/controller');

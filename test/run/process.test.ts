@@ -3,18 +3,14 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { describeOptions } from '../../src/options.ts';
 import { STAGES } from '../../src/watchdog.ts';
-import { controllerEnvironment, startController } from '../harness/controller.ts';
+import { bundlePath, controllerEnvironment, startController } from '../harness/controller.ts';
 import { kubeconfigFor } from './kubeconfig.ts';
 
-// A limit for what has hung: each test starts a process or two.
-vi.setConfig({ testTimeout: 90_000 });
-
-const file = resolve('src/main.ts');
 const QUEUE_URL = 'http://127.0.0.1:9/123456789012/interruptions';
 let folder: string;
 let kubeconfig: string;
@@ -33,7 +29,7 @@ async function start(
   env: Readonly<Record<string, string>> = {},
   nodeArgs: readonly string[] = [],
 ) {
-  const controller = await startController({ file, args, env, nodeArgs });
+  const controller = await startController({ args, env, nodeArgs });
   onTestFinished(async () => {
     await controller.kill();
   });
@@ -208,8 +204,7 @@ describe('the process', () => {
 
   test('whose event loop is blocked does not answer; afterwards it says so', async () => {
     const blocked = `data:text/javascript,process.on('SIGUSR2', () => {
-      const until = performance.now() + 12_000;
-      while (performance.now() < until);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 12_000);
     })`;
     const controller = await start(
       ['run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig],
@@ -230,7 +225,7 @@ describe('the process', () => {
   });
 
   test('the reader of a printed table may leave early', async () => {
-    const child = spawn(process.execPath, [file, 'options', '--format', 'json'], {
+    const child = spawn(process.execPath, [bundlePath, 'options', '--format', 'json'], {
       env: controllerEnvironment(),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -242,7 +237,7 @@ describe('the process', () => {
   });
 
   test('without anybody to read its log it goes on, and stops when asked', async () => {
-    const args = [file, 'run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig];
+    const args = [bundlePath, 'run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig];
     const child = spawn(process.execPath, args, {
       env: { ...controllerEnvironment(), LOG_LEVEL: 'debug' },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,15 +1,11 @@
 import { writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { startController } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
 import { spotNotice } from '../harness/messages.ts';
 import { startKubernetesStandIn } from '../stand-ins/kubernetes/stand-in.ts';
 import { startQueueService } from '../stand-ins/queue.ts';
 import { kubeconfigFor } from './kubeconfig.ts';
-
-// A limit for what has hung: these start processes and wait for their time limits.
-vi.setConfig({ testTimeout: 90_000 });
 
 async function startAll() {
   const kubernetes = await startKubernetesStandIn({ controllers: [] });
@@ -19,7 +15,6 @@ async function startAll() {
   onTestFinished(() => queues.stop());
   const queue = await queues.createQueue('interruptions');
   const controller = await startController({
-    file: resolve('src/main.ts'),
     env: { QUEUE_URL: queue.url, KUBECONFIG: kubernetes.kubeconfig, LOG_LEVEL: 'debug' },
   });
   onTestFinished(async () => {

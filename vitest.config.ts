@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -56,6 +57,8 @@ const shuffle = { files: false, tests: true };
 // They wait for a minute or more, in files that are not the largest. Begun last, they would run alone.
 const longest = [
   'sandbox/sandbox',
+  'release/image',
+  'guards/gate',
   'scenarios/orderly-stop-under-strain',
   'scenarios/api-outage',
   'scenarios/nth-failures',
@@ -64,6 +67,7 @@ const longest = [
   'scenarios/crash',
   'scenarios/nth-acceptance',
   'scenarios/orderly-stop',
+  'guards/tally',
 ].map((name) => `/test/${name}.test.ts`);
 
 class LongestFirst extends BaseSequencer {
@@ -77,6 +81,13 @@ class LongestFirst extends BaseSequencer {
     return sorted.toSorted((a, b) => rank(a) - rank(b));
   }
 }
+
+const hasControlPlane =
+  Boolean(process.env['KUBEBUILDER_ASSETS']) ||
+  spawnSync('test/control-plane/build', ['--existing']).status === 0;
+const withStandIns = { groupOrder: 1, maxWorkers: 10 };
+// A control plane goes with each worker. Where there is none, they keep the others' idle moments busy.
+const withControlPlanes = hasControlPlane ? { groupOrder: 2, maxWorkers: 5 } : withStandIns;
 
 export default defineConfig({
   test: {
@@ -103,9 +114,8 @@ export default defineConfig({
           name: 'servers',
           include: servers,
           globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
-          // Each carries a control plane.
-          maxWorkers: 5,
-          sequence: { shuffle, groupOrder: 2 },
+          maxWorkers: withControlPlanes.maxWorkers,
+          sequence: { shuffle, groupOrder: withControlPlanes.groupOrder },
         },
       },
       {
@@ -117,8 +127,8 @@ export default defineConfig({
           env: { NTC_TEST_BACKEND: 'stand-in' },
           isolate,
           globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
-          maxWorkers: 10,
-          sequence: { shuffle, groupOrder: 1 },
+          maxWorkers: withStandIns.maxWorkers,
+          sequence: { shuffle, groupOrder: withStandIns.groupOrder },
         },
       },
       {
@@ -129,9 +139,8 @@ export default defineConfig({
           env: { NTC_TEST_BACKEND: 'real' },
           isolate,
           globalSetup: [leftOver, 'test/setup/build-bundle.ts'],
-          // Each carries a control plane.
-          maxWorkers: 5,
-          sequence: { shuffle, groupOrder: 2 },
+          maxWorkers: withControlPlanes.maxWorkers,
+          sequence: { shuffle, groupOrder: withControlPlanes.groupOrder },
         },
       },
     ],

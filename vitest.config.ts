@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -102,9 +103,10 @@ export default defineConfig({
           name: 'unit',
           include: testsIn('**'),
           exclude: [...servers, ...scenarios],
-          testTimeout: 20_000,
+          testTimeout: 60_000,
           isolate,
-          maxWorkers: '100%',
+          // Some wait for time limits.
+          maxWorkers: Math.max(4, availableParallelism()),
           sequence: { shuffle, groupOrder: 0 },
         },
       },

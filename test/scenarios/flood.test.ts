@@ -20,6 +20,9 @@ const mostGrowthMiB = 48;
 /** Of a receive, 20 s, but for the moment between it and its record; what is hidden for longer comes back later still. */
 const leastHiddenMs = 19_000;
 
+/** Why a controller gives back what is in hand. */
+const inTroubleBy = ['API server unreachable', 'leadership not renewed'];
+
 const floods = [
   {
     what: 'messages of other clusters',
@@ -93,8 +96,13 @@ describe.skipIf(needs)('a queue full of', { meta: { needs } }, () => {
 
       // What comes back again and again would be before those that have not been heard at all.
       const arrived = flood.slice(0, 20).filter((id) => !fateOf(queue, id).includes('returned'));
-      const gapsMs = arrived.flatMap((id) => gapsOf(receivedAt(queue, id)));
-      for (const gapMs of gapsMs) expect(gapMs).toBeGreaterThanOrEqual(leastHiddenMs);
+      // On a machine that is too busy to write to the API server in time, what arrives is given back.
+      const inTrouble = inTroubleBy.flatMap((message) => controller.logged(message));
+      const kept = arrived.filter((id) => inTrouble.length === 0 || !isGivenBack(queue, id));
+      for (const id of kept) {
+        const [leastGapMs = Infinity] = gapsOf(receivedAt(queue, id)).toSorted((a, b) => a - b);
+        expect(leastGapMs, JSON.stringify(queue.events(id))).toBeGreaterThanOrEqual(leastHiddenMs);
+      }
       expect((count * bytes) / mebibyte).toBeGreaterThan(2 * mostGrowthMiB);
       expect(after - before).toBeLessThan(mostGrowthMiB);
       await mapLimited(nodes, 3, async (node) => untilSettled(world.api, node.name));
@@ -106,6 +114,12 @@ describe.skipIf(needs)('a queue full of', { meta: { needs } }, () => {
 
 function receivedAt(queue: Queue, messageId: string): readonly number[] {
   return queue.events(messageId).flatMap(({ type, at }) => (type === 'received' ? [at] : []));
+}
+
+function isGivenBack(queue: Queue, messageId: string): boolean {
+  return queue
+    .events(messageId)
+    .some((event) => event.type === 'visibility-changed' && event.visibilitySeconds === 0);
 }
 
 function gapsOf(times: readonly number[]): readonly number[] {

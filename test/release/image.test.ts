@@ -117,7 +117,8 @@ describe('the image', () => {
     folder = await mkdtemp(join(tmpdir(), 'image-'));
     await chmod(folder, 0o755);
     stages = await follow(dockerfile, folder);
-  });
+    // It installs all dependencies, beside whatever else runs.
+  }, 600_000);
 
   afterAll(async () => {
     await rm(folder, { recursive: true, force: true });

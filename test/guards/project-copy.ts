@@ -5,7 +5,6 @@ import { dirname, join, resolve } from 'node:path';
 const root = resolve(import.meta.dirname, '../..');
 const configuration = [
   'lint',
-  'test/control-plane/build',
   'test/setup',
   'vitest.config.ts',
   'scripts/build.ts',

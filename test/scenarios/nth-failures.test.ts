@@ -200,6 +200,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
       nodes.map(({ name }) => untilSettled(world.api, name, { timeoutMs: 90_000 })),
     );
     await eventually(() => controller.logged('drained').length >= nodes.length);
+    expect(controller.logged('drained')).toHaveLength(nodes.length);
 
     const names = new Set(nodes.map(({ name }) => name));
     const patches = await controllerRequests(world, { resource: 'nodes', verb: 'patch' });

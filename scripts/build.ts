@@ -28,12 +28,15 @@ const builtinsAtCall: Plugin = {
   },
 };
 
-/** Its modules only define things, which its package.json does not tell: most are models that nobody uses. */
+/**
+ * Its modules only define things, which its package.json does not tell: most are models that nobody
+ * uses. All but one, that is, which gives old Nodes a `File`.
+ */
 const usedOfKubernetesClient: Plugin = {
   name: 'used-of-kubernetes-client',
   setup(builder) {
     builder.onResolve({ filter: /^\.\.?\// }, ({ path, importer, resolveDir }) =>
-      importer.includes('/node_modules/@kubernetes/client-node/')
+      importer.replaceAll('\\', '/').includes('/node_modules/@kubernetes/client-node/')
         ? { path: resolve(resolveDir, path), sideEffects: false }
         : undefined,
     );

@@ -1,6 +1,6 @@
-// First, so that signals are in hand while all else is loaded.
+// First, so that signals are in hand while the rest of the bundle is evaluated.
 import { stopSignal } from './stop-signal.ts';
-// Only then the rest, which takes a while.
+// Only then what takes a while.
 import packageJson from '../package.json' with { type: 'json' };
 import { describeOptions, optionsMarkdown, parseOptions } from './options.ts';
 import { run } from './run.ts';

@@ -84,11 +84,11 @@ class LongestFirst extends BaseSequencer {
 }
 
 // With Go they build what they need: the control plane, Prometheus' tools, actionlint.
-const hasMore =
+const hasGoOrControlPlane =
   Boolean(process.env['KUBEBUILDER_ASSETS']) || spawnSync('go', ['version']).status === 0;
 const withStandIns = { groupOrder: 1, maxWorkers: 10 };
 // A control plane goes with each worker. Where there is none, they keep the others' idle moments busy.
-const withControlPlanes = hasMore ? { groupOrder: 2, maxWorkers: 5 } : withStandIns;
+const withControlPlanes = hasGoOrControlPlane ? { groupOrder: 2, maxWorkers: 5 } : withStandIns;
 
 export default defineConfig({
   test: {

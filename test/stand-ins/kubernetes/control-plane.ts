@@ -139,7 +139,7 @@ function managedControllers(
 }
 
 function auditEntry(served: ServedRequest, number: number, withBodies: boolean): AuditEntry {
-  const { request, userName, receivedAt, status, durationMs } = served;
+  const { request, userName, receivedAt, answeredAt, status } = served;
   const { verb, resource, subresource, namespace, name, headers, body } = request;
   return {
     auditId: String(number),
@@ -154,7 +154,7 @@ function auditEntry(served: ServedRequest, number: number, withBodies: boolean):
     userAgent: typeof headers['user-agent'] === 'string' ? headers['user-agent'] : '',
     status,
     receivedAt,
-    answeredAt: receivedAt + durationMs,
+    answeredAt,
     body: withBodies && body.length > 0 ? (JSON.parse(body.toString()) as unknown) : undefined,
   };
 }

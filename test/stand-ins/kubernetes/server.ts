@@ -23,9 +23,10 @@ export type Handler = {
   effects(request: ApiRequest): readonly Effect[];
   /**
    * After the answer, or the start of a watch; status 0 where the connection was broken instead.
-   * `receivedAt` in epoch ms, with fractions.
+   * Both times in epoch ms, with fractions: that of the answer before it leaves, since its receiver may
+   * act on it before this process is on a processor again.
    */
-  answered?(request: ApiRequest, status: number, receivedAt: number): void;
+  answered?(request: ApiRequest, status: number, receivedAt: number, answeredAt: number): void;
 };
 
 /** An HTTP server on 127.0.0.1 that can be closed and opened again on the same port. */
@@ -96,7 +97,7 @@ export class Listener {
   }
 
   private async serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const receivedAt = performance.timeOrigin + performance.now();
+    const receivedAt = epochMs();
     let body: Buffer | undefined;
     try {
       body = await readBody(message);
@@ -121,9 +122,10 @@ export class Listener {
     try {
       if (body === undefined) throw tooLarge();
       for (const effect of this.handler.effects(request)) {
+        const answeredAt = epochMs();
         if (effect.kind === 'reset' && effect.when === 'after') resetAfter = true;
         else if (!(await passes(effect, request, response))) {
-          this.handler.answered?.(request, response.statusCode, receivedAt);
+          this.handler.answered?.(request, response.statusCode, receivedAt, answeredAt);
           return;
         }
       }
@@ -136,14 +138,15 @@ export class Listener {
       }
       answer = { ...json(error.code, error.status), headers: { ...jsonHeaders, ...error.headers } };
     }
+    const answeredAt = epochMs();
     if (resetAfter) {
       message.socket.resetAndDestroy();
-      this.handler.answered?.(request, 0, receivedAt);
+      this.handler.answered?.(request, 0, receivedAt, answeredAt);
       return;
     }
     if (answer.kind === 'watch') {
       this.serveWatch(request, response, answer);
-      this.handler.answered?.(request, 200, receivedAt);
+      this.handler.answered?.(request, 200, receivedAt, answeredAt);
       return;
     }
     response.writeHead(answer.status, {
@@ -151,7 +154,7 @@ export class Listener {
       'content-length': Buffer.byteLength(answer.body),
     });
     response.end(answer.body);
-    this.handler.answered?.(request, answer.status, receivedAt);
+    this.handler.answered?.(request, answer.status, receivedAt, answeredAt);
   }
 
   private serveWatch(
@@ -225,6 +228,10 @@ function tooLarge(): ApiError {
     `Request entity too large: limit is ${bodyLimitBytes}`,
     {},
   );
+}
+
+function epochMs(): number {
+  return performance.timeOrigin + performance.now();
 }
 
 /** False if the effect has taken the answer's place; throws what is to be answered instead. */

@@ -64,11 +64,11 @@ export type StandInOptions = {
 export type ServedRequest = {
   readonly request: ApiRequest;
   readonly userName: string;
-  /** Epoch ms, with fractions. */
+  /** Epoch ms, with fractions, as the other. */
   readonly receivedAt: number;
+  readonly answeredAt: number;
   /** 0 if the connection was broken instead of answered. */
   readonly status: number;
-  readonly durationMs: number;
 };
 
 export type StandInFaults = {
@@ -150,11 +150,10 @@ export async function startKubernetesStandIn(
       return route(cluster, settings, request);
     },
     effects: (request) => faults.take(request),
-    answered(request, status, receivedAt) {
-      const durationMs = performance.timeOrigin + performance.now() - receivedAt;
+    answered(request, status, receivedAt, answeredAt) {
       const userName = users.nameOf(request);
       for (const listener of listeners) {
-        listener({ request, userName, receivedAt, status, durationMs });
+        listener({ request, userName, receivedAt, answeredAt, status });
       }
     },
   });

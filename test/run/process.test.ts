@@ -131,6 +131,18 @@ describe('the process', () => {
     expect(controller.log.filter((line) => line.fields === undefined)).toEqual([]);
   });
 
+  test('has signals in hand before it evaluates what takes a while', async () => {
+    const notes = `
+      const hasTls = () => process.moduleLoadList.includes('NativeModule tls');
+      process.on('newListener', (name) => name === 'SIGTERM' && console.error('SIGTERM', hasTls()));
+      process.on('exit', () => console.error('exit', hasTls()));`;
+    const nodeArgs = ['--import', `data:text/javascript,${encodeURIComponent(notes)}`];
+    const controller = await start(['--version'], {}, nodeArgs);
+    await controller.exited;
+    const told = controller.log.filter(({ stream }) => stream === 'stderr');
+    expect(told.map(({ text }) => text)).toEqual(['SIGTERM false', 'exit true']);
+  });
+
   test('asked to stop before it has begun, it stops all the same', async () => {
     const controller = await start(['run', '--queue-url', QUEUE_URL, '--kubeconfig', kubeconfig]);
     await controller.waitForLog('started');

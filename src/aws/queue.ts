@@ -18,7 +18,10 @@ import { entryFailureOf, failureOf, type Failure } from './errors.ts';
 import { clientDefaults, measured } from './requests.ts';
 
 export interface OpenQueue extends Queue {
-  /** Sends what waits to be sent, gives up what has no answer within the limit, and ends polls. */
+  /**
+   * Sends what waits to be sent, gives up what has no answer within the limit, and ends polls: before
+   * that, up to a second is theirs if something was given back just now.
+   */
   close(limitMs: number): Promise<void>;
 }
 
@@ -41,8 +44,10 @@ type VisibilityChange = Readonly<{ message: Receipt; seconds: number }>;
 
 const REQUEST_LIMIT_MS = 5000;
 const LONGEST_VISIBILITY_SECONDS = 43_200;
-/** How soon a waiting poll brings what has become visible, at most. */
-const LATE_POLL_MS = 500;
+/** How soon a waiting poll brings what has become visible, and that is given back: at least, at most. */
+const LATE_POLL_MS = { least: 250, most: 1000 };
+/** The same, in the time that a change of visibility took. */
+const LATE_POLL_CHANGES = 4;
 const RECENTLY_MS = 2000;
 
 /** Far above what is held in hand; shorter than the visibility, after which a handle is worth little. */
@@ -59,7 +64,7 @@ class SqsQueue implements OpenQueue {
   private readonly latestChange = new Map<string, Promise<boolean>>();
   /** Polls whose callers have left, until what they bring is given back. */
   private readonly latePolls = new Set<Promise<void>>();
-  private gaveBackAt = -Infinity;
+  private gaveBack = { at: -Infinity, tookMs: 0 };
   private readonly closing = new AbortController();
 
   constructor({ queueUrl, region, clock, metrics, watchdog = UNWATCHED }: QueueOptions) {
@@ -110,6 +115,7 @@ class SqsQueue implements OpenQueue {
 
   async setVisibility(message: Receipt, seconds: number): Promise<boolean> {
     const { receiptHandle } = message;
+    const startedAt = this.clock.now();
     const change = this.changeAfter(this.latestChange.get(receiptHandle), {
       message,
       seconds: Math.min(Math.max(Math.ceil(seconds), 0), LONGEST_VISIBILITY_SECONDS),
@@ -117,7 +123,8 @@ class SqsQueue implements OpenQueue {
     this.latestChange.set(receiptHandle, change);
     try {
       const changed = await change;
-      if (seconds === 0) this.gaveBackAt = this.clock.now();
+      const now = this.clock.now();
+      if (seconds === 0) this.gaveBack = { at: now, tookMs: now - startedAt };
       return changed;
     } finally {
       if (this.latestChange.get(receiptHandle) === change) this.latestChange.delete(receiptHandle);
@@ -147,11 +154,12 @@ class SqsQueue implements OpenQueue {
 
   async close(limitMs: number): Promise<void> {
     // What was given back may have gone to a poll of ours that was still waiting.
-    const lateMs =
-      this.clock.now() - this.gaveBackAt < RECENTLY_MS ? Math.min(limitMs / 2, LATE_POLL_MS) : 0;
-    await this.untilLatePollsEnd(lateMs);
-    const leftMs = limitMs - lateMs;
-    await Promise.all([this.deletions.close(leftMs), this.visibilityChanges.close(leftMs)]);
+    const { at, tookMs } = this.gaveBack;
+    if (this.clock.now() - at < RECENTLY_MS) {
+      const { least, most } = LATE_POLL_MS;
+      await this.untilLatePollsEnd(Math.min(Math.max(least, LATE_POLL_CHANGES * tookMs), most));
+    }
+    await Promise.all([this.deletions.close(limitMs), this.visibilityChanges.close(limitMs)]);
     this.closing.abort(new Error('the queue is closed'));
     this.client.destroy();
   }

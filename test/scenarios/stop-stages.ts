@@ -6,7 +6,7 @@ import type { Controller } from '../harness/controller.ts';
 import { eventually } from '../harness/eventually.ts';
 import { interruptionKey, marksOf, noMarks } from '../harness/marks.ts';
 import { spotNotice } from '../harness/messages.ts';
-import { isDeleted, untilDeleted } from '../harness/queued.ts';
+import { fateOf, isDeleted, untilDeleted } from '../harness/queued.ts';
 import { runControllerOn } from '../harness/running.ts';
 import { createPods } from '../harness/workloads.ts';
 import type { World } from '../harness/world.ts';
@@ -196,7 +196,14 @@ export async function stopAndGoOn(
   expect(exit).toEqual({ code: 0, signal: null });
   const ids = await load.send();
   if (!trouble.ofQueue) {
-    await eventually(async () => (await queue.counts()).inFlight === 0, { timeoutMs: 3000 });
+    await eventually(
+      async () => {
+        if ((await queue.counts()).inFlight === 0) return true;
+        const hidden = ids.filter((id) => fateOf(queue, id).at(-1) === 'received');
+        throw new Error(`not given back: ${JSON.stringify(hidden.map((id) => queue.events(id)))}`);
+      },
+      { timeoutMs: 3000 },
+    );
   }
   const left = await api.list<NodeObject>('/api/v1/nodes');
   for (const [at, { name }] of nodes.entries()) {

@@ -254,7 +254,8 @@ describe('deleting and hiding', () => {
     service.faults.add({ action: 'DeleteMessageBatch', fault: { kind: 'hang' } });
     await expect(queue.delete(one)).rejects.toThrow('delete from the queue: TimeoutError');
     await service.goAway('refuse');
-    await expect(queue.setVisibility(other, 5)).rejects.toThrow(/ECONNRE(SET|FUSED)/);
+    const refused = open(standIn.url, { ...systemClock, now: () => hastyClock.now() });
+    await expect(refused.setVisibility(other, 5)).rejects.toThrow(/ECONNRE(SET|FUSED)/);
   });
 });
 
@@ -268,7 +269,7 @@ describe('closing', () => {
     const [polled, ...others] = await Promise.allSettled([
       poll,
       queue.delete(one),
-      queue.setVisibility(other, 0),
+      queue.setVisibility(other, 60),
       queue.close(5000),
     ]);
     expect(polled).toMatchObject({
@@ -284,7 +285,10 @@ describe('closing', () => {
     ]);
     await expect(queue.delete(other)).rejects.toThrow('closed');
     await expect(receive(queue)).rejects.toThrow('cannot receive from the queue');
-    expect(await standIn.counts()).toEqual({ visible: 1, inFlight: 0, delayed: 0 });
+    expect(standIn.events(other.id).at(-1)).toMatchObject({
+      type: 'visibility-changed',
+      visibilitySeconds: 60,
+    });
   });
 
   test.each([

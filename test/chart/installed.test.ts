@@ -140,10 +140,14 @@ describe.skipIf(needs)('a controller that was installed with Helm', { meta: { ne
     const drained = nodes.slice(0, 5).map(({ name }) => name);
     for (const name of drained) await untilSettled(api, name, { timeoutMs: 60_000 });
     const left = await Promise.all(drained.map((name) => podsOn(api, name)));
-    const asked = await controllerRequests({
-      ...world,
-      controllerUserName: `system:serviceaccount:${release}:${release}`,
-    });
+    const requests = async () =>
+      controllerRequests({
+        ...world,
+        controllerUserName: `system:serviceaccount:${release}:${release}`,
+      });
+    // Events go last: when no mark was written for a second.
+    await eventually(async () => (await requests()).some(({ resource }) => resource === 'events'));
+    const asked = await requests();
     await uninstall();
     await removeNodes(nodes.map(({ name }) => name));
 

@@ -256,7 +256,7 @@ export const PERMISSION_CASES: Readonly<Record<string, PermissionCase>> = {
     async run(run) {
       await addNode(run);
       // Gone after the second list, and long before it should be.
-      await addPod(run, { exitsAfterSeconds: 5 }, { graceSeconds: 600 });
+      await addPod(run, { exitsAfterSeconds: 15 }, { graceSeconds: 600 });
       const controller = await run.start();
       await run.queue.send(rebalance({ instanceId: run.instance }));
       const goneAt = (): number =>

@@ -324,9 +324,11 @@ export const nodeCases: readonly ContractCase[] = [
       const node = await settledNode(context, [gpu]);
       const path = `${paths.nodes}/${node.metadata.name}`;
       let conflicts = 0;
+      // All begin with what was the same for all, so that but one of them can be first.
+      const seen = await api.get<LooseObject>(path);
       const add = async (key: string): Promise<void> => {
-        for (;;) {
-          const { metadata, spec } = await api.get<LooseObject>(path);
+        for (let read = seen; ; read = await api.get<LooseObject>(path)) {
+          const { metadata, spec } = read;
           const taints = [...(spec?.taints ?? []), { key, effect: 'NoSchedule' }];
           const { resourceVersion } = metadata;
           const { status } = await patch(path, { metadata: { resourceVersion }, spec: { taints } });
@@ -340,7 +342,7 @@ export const nodeCases: readonly ContractCase[] = [
       expect(taintsOf(after)).toEqual(
         ['a', 'b', 'c', 'gpu'].map((name) => `example.com/${name}:NoSchedule`),
       );
-      expect(conflicts).toBeGreaterThan(0);
+      expect(conflicts).toBeGreaterThanOrEqual(2);
     },
   },
   {

@@ -114,11 +114,11 @@ test('fails where a process outlives the run', () => {
     'test/plan/x.test.ts': `${imports}import { spawn } from 'node:child_process';
       test('x', () => {
         const env = { ...process.env, ${startedByVariable}: process.env.${runVariable} };
-        spawn('sleep', ['20'], { env, detached: true, stdio: 'ignore' }).unref();
+        spawn('sleep', ['60'], { env, detached: true, stdio: 'ignore' }).unref();
         expect(1).toBe(1);
       });`,
   });
-  expect(stderr).toMatch(/processes outlived the tests:\n\d+ sleep 20/);
+  expect(stderr).toMatch(/processes outlived the tests:\n\d+ sleep 60/);
   expect(status).toBe(1);
 });
 

@@ -379,10 +379,15 @@ describe('the watch', () => {
 
   /** Does what ends the watch, and returns how long it then waits; the clock is moved on by that. */
   async function waitAfter(clock: ManualClock, end: () => void): Promise<number> {
-    const before = report.said.length;
+    // The pause begins in the same turn as one of these is said.
+    const pauses = () =>
+      report.said.filter(
+        ([, message, facts]) =>
+          message === 'cannot follow' || (message === 'watch ended' && facts?.['reason']),
+      ).length;
+    const before = pauses();
     end();
-    // The pause begins in the same turn as this is said.
-    await eventually(() => report.said.length > before);
+    await eventually(() => pauses() > before);
     const waitMs = clock.untilNext();
     clock.advance(waitMs);
     return waitMs;

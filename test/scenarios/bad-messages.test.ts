@@ -14,6 +14,7 @@ import {
   testNotification,
   viaTopic,
 } from '../harness/messages.ts';
+import { processorWaitMs } from '../harness/processor-wait.ts';
 import { endVisibility, fateOf, timesReceived, untilDeleted } from '../harness/queued.ts';
 import { controllerRequests } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
@@ -342,11 +343,11 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
       journal: { interruptions: [{ kind }] },
     });
     const [interruption] = marks.journal?.interruptions ?? [];
-    const sentAt = queue.events(id)[0]?.at ?? Number.NaN;
+    const [sentAt = Number.NaN, , deletedAt = Number.NaN] = queue.events(id).map(({ at }) => at);
     const time = Date.parse(interruption?.time ?? '');
     // EventBridge gives whole seconds.
     expect(time).toBeGreaterThan(sentAt - 5000);
-    expect(time).toBeLessThanOrEqual(sentAt + 1000);
+    expect(time).toBeLessThanOrEqual(deletedAt);
     expect(interruption?.deadlineAt).toBe(
       windowSeconds === undefined ? undefined : new Date(time + windowSeconds * 1000).toISOString(),
     );
@@ -357,8 +358,11 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
     await world.kubelet.addNode({ name: 'good', instanceId: instance });
     await eventually(() => [...sent.values()].every(({ id }) => timesReceived(queue, id) > 0));
 
+    const waited = async () => processorWaitMs(controller.pid, process.pid);
+    const waitedBeforeMs = await waited();
     const id = await queue.send(spotNotice({ instanceId: instance }));
     await untilDeleted(queue, [id]);
+    const waitedMs = (await waited()) - waitedBeforeMs;
 
     const [mark] = await controllerRequests(world, {
       verb: 'patch',
@@ -366,8 +370,8 @@ describe.skipIf(needs)('bad messages', { meta: { needs } }, () => {
       name: 'good',
     });
     expect(mark?.status).toBe(200);
-    // The demand itself; usually it takes a twentieth of it.
-    expect(mark?.answeredAt).toBeLessThan((queue.events(id)[0]?.at ?? 0) + 2000);
+    // The demand itself, on the controller and not on a busy machine; usually it takes a twentieth of it.
+    expect(mark?.answeredAt).toBeLessThan((queue.events(id)[0]?.at ?? 0) + 2000 + waitedMs);
     expect(await stillRuns(controller)).toBe(true);
   });
 });

@@ -8,7 +8,13 @@ import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
 import { sharedWorld } from '../harness/shared-world.ts';
-import { budgetStatus, createBudget, createNamespace, createOwner } from '../harness/workloads.ts';
+import {
+  budgetStatus,
+  createBudget,
+  createNamespace,
+  createOwner,
+  createPod,
+} from '../harness/workloads.ts';
 import { worldSkipReason, type WorldOptions } from '../harness/world.ts';
 
 const options: WorldOptions = { audit: 'with-bodies', ...leastRights };
@@ -77,9 +83,12 @@ describe.skipIf(needs)('an eviction', { meta: { needs } }, () => {
     const { controller, queue } = await runController(world);
 
     await queue.send(spotNotice({ instanceId: instance }));
-    await eventually(() => world.kubelet.record('late-slow').deletions.length > 0);
+    // It has to be there at the second list, three seconds after the mark.
+    await eventually(() => world.kubelet.record('late-slow').deletions.length > 0, {
+      intervalMs: 5,
+    });
     const late = { node, owner, tolerations: toleratesAll };
-    await addPod(world, { ...late, name: 'late-first', behaviour: exitsSoon });
+    await createPod(world.api, { ...late, name: 'late-first', behaviour: exitsSoon });
     await eventually(async () => (await findPod(world.api, 'late-first')) === undefined);
     await addPod(world, { ...late, name: 'late-second' });
     await untilSettled(world.api, node, { timeoutMs: 60_000 });

@@ -109,8 +109,10 @@ describe.skipIf(needs)('a launch hook', { meta: { needs } }, () => {
     const id = await queue.send(launchHook(named(action)));
     await eventually(() => timesReceived(queue, id) === 1);
     await controller.stop();
+    // What it gave back may have come to its own last poll, which gave it back again.
+    const before = timesReceived(queue, id);
     await runControllerOn(world, queue);
-    await eventually(() => timesReceived(queue, id) === 2);
+    await eventually(() => timesReceived(queue, id) > before);
     expect(isDeleted(queue, id)).toBe(false);
     await kubelet.addNode({ name, instanceId: instance });
     await untilDeleted(queue, [id]);

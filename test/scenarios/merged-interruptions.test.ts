@@ -4,6 +4,7 @@ import { getNode } from '../harness/cluster.ts';
 import { eventually } from '../harness/eventually.ts';
 import { marksOf, untilSettled } from '../harness/marks.ts';
 import { rebalance, spotNotice, terminateHook } from '../harness/messages.ts';
+import { untilDeleted } from '../harness/queued.ts';
 import { removalsOf } from '../harness/requests.ts';
 import { leastRights } from '../harness/rules.ts';
 import { runController } from '../harness/running.ts';
@@ -127,7 +128,9 @@ describe.skipIf(needs)('interruptions of one instance', { meta: { needs } }, () 
       rebalance: rebalance({ instanceId: instance }),
     };
 
-    for (const kind of kinds) await queue.send(messages[kind]);
+    const ids: string[] = [];
+    for (const kind of kinds) ids.push(await queue.send(messages[kind]));
+    await untilDeleted(queue, ids);
     await untilCompleted(world, action);
     const journal = await untilSettled(api, node);
 

@@ -34,7 +34,6 @@ describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
     await untilRunning(world, 'slow');
     autoScaling.addInstance('group', replaced);
     autoScaling.addHook({ group: 'group', hook: 'drain', heartbeatTimeoutSeconds: 12 });
-    const action = autoScaling.beginAction({ group: 'group', hook: 'drain', instanceId: held });
     const { queue } = await runController(world, {
       AFTER_VOLUNTARY_DRAIN: 'replace',
       TERMINATE_HOOK_DRAIN_SECONDS: '3600',
@@ -43,6 +42,7 @@ describe.skipIf(needs)('of AWS', { meta: { needs } }, () => {
 
     const unknown = await queue.send(spotNotice({ instanceId: instanceId() }));
     await queue.send(rebalance({ instanceId: replaced }));
+    const action = autoScaling.beginAction({ group: 'group', hook: 'drain', instanceId: held });
     await queue.send(terminateHook(action));
 
     await untilSettled(api, 'held', { timeoutMs: 90_000 });

@@ -299,11 +299,10 @@ describe.skipIf(reason)(`pods of a real API server ${reason ?? ''}`, () => {
 
     test('tells of deletions from the given version on, shortened graces, ends and finished pods', async () => {
       const early = await running('before-watch');
-      const [leaves, completes] = [
-        await running('leaves'),
-        await running('completes', { behaviour: { completesAfterSeconds: 0.2 } }),
-      ];
+      const leaves = await running('leaves');
       const { resourceVersion } = await edge.pods.onNode(NODE, signal);
+      // Of this one all comes after that version.
+      const completes = await running('completes', { behaviour: { completesAfterSeconds: 0.2 } });
       await edge.pods.evict(early, 3000, LIMIT_MS, signal);
       const heard = watch(edge, resourceVersion);
       await edge.pods.evict(leaves, 400, LIMIT_MS, signal);

@@ -326,6 +326,7 @@ describe('a message that is not taken', () => {
     for (const node of nodes(3)) {
       webhook.received(receipt({ node, instanceId: node }));
     }
+    await ended(2);
     await failed(1);
     await receiver.goAway('refuse');
     await clock.advance(1000);

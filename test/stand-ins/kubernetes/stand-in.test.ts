@@ -168,10 +168,12 @@ describe('Faults of the Kubernetes stand-in', () => {
       signal: over.signal,
     });
     await vi.waitUntil(() => standIn.openWatches().length === 1, limit);
-    standIn.faults.inject({ match: { verb: 'watch' }, effect: { kind: 'delay', delayMs: 50 } });
+    const away = { match: { verb: 'watch' }, effect: { kind: 'unavailable' } } as const;
+    const fault = standIn.faults.inject(away);
     standIn.faults.dropWatches('end');
     await standIn.api.create(pods, pod('a'));
     standIn.faults.expireHistory();
+    fault.remove();
     await vi.waitUntil(() => lists.length === 2, limit);
     over.abort();
     await watching;
@@ -241,7 +243,7 @@ describe('The Kubernetes stand-in', () => {
   });
 
   it('removes the pods of a node some time after the node', async () => {
-    const { client } = await start({ podsOutliveNodeMs: 100 });
+    const { client } = await start({ podsOutliveNodeMs: 1000 });
     await client.create('/api/v1/nodes', { metadata: { name: 'node' } });
     await client.create(pods, {
       ...pod('pod'),

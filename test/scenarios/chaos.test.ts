@@ -127,7 +127,7 @@ describe.skipIf(needs)('a storm of interruptions', { meta: { needs } }, () => {
 
     const counts = await count(world, queue, sent, serverKilledAt);
     console.info(JSON.stringify({ ...counts, kills: replicas.killed, apiServerRestarts }));
-    expect(counts).toMatchObject({ sent: sent.length, lost: 0, deletedBeforeRecorded: 0 });
+    expect(counts).toMatchObject({ sent: sent.length, lost: 0, deletedBeforeRecorded: [] });
     expect(counts.recorded + counts.notOurs + counts.stale).toBe(sent.length);
     expect(replicas.killed).toBe(kills);
     expect(replicas.faults()).toEqual([]);
@@ -317,8 +317,8 @@ type Counts = Readonly<{
   stale: number;
   /** Deleted by no rule, or not deleted. */
   lost: number;
-  /** By the API server's log: of those recorded, deleted before their record was answered. */
-  deletedBeforeRecorded: number;
+  /** By the API server's log: of those recorded, deleted before their record was answered; and all it has of them. */
+  deletedBeforeRecorded: readonly string[];
   receives: number;
 }>;
 
@@ -355,7 +355,8 @@ async function count(
     const { journal } = marksOf(await getNode(world.api, node));
     for (const { id } of journal?.interruptions ?? []) inJournal.add(`${node} ${id}`);
   }
-  const counts = { recorded: 0, notOurs: 0, stale: 0, lost: 0, deletedBeforeRecorded: 0 };
+  const counts = { recorded: 0, notOurs: 0, stale: 0, lost: 0 };
+  const deletedBeforeRecorded: string[] = [];
   for (const message of sent) {
     const deleted = deletedAt.get(message.id);
     if (deleted === undefined) counts.lost += 1;
@@ -370,9 +371,15 @@ async function count(
       const isLineLost = serverKilledAt.some(
         (killedAt) => killedAt > deleted - logLagMs && killedAt < loggedAt,
       );
-      if (loggedAt > deleted && !isLineLost) counts.deletedBeforeRecorded += 1;
+      if (loggedAt > deleted && !isLineLost) {
+        const writes = patches
+          .filter(({ name }) => name === message.node)
+          .map(({ status, receivedAt, answeredAt }) => ({ status, receivedAt, answeredAt }));
+        const fate = queue.events(message.id).map(({ type, at }) => ({ type, at }));
+        deletedBeforeRecorded.push(JSON.stringify({ key, loggedAt, fate, writes }));
+      }
     }
   }
   expect([...written].filter((node) => !node.startsWith('storm-'))).toEqual([]);
-  return { sent: sent.length, ...counts, receives };
+  return { sent: sent.length, ...counts, deletedBeforeRecorded, receives };
 }

@@ -64,11 +64,15 @@ export async function startStandInControlPlane(
   await standIn.writeKubeconfig(adminKubeconfig, admin);
 
   const entries: AuditEntry[] = [];
+  let hasLostEntries = false;
   if (options.audit !== undefined && options.audit !== false) {
     const withBodies = options.audit === 'with-bodies';
     standIn.observe((served) => {
       entries.push(auditEntry(served, entries.length, withBodies));
-      if (entries.length > auditLimit) entries.splice(0, auditLimit / 10);
+      if (entries.length > auditLimit) {
+        entries.splice(0, auditLimit / 10);
+        hasLostEntries = true;
+      }
     });
   }
   const { faults } = standIn;
@@ -114,6 +118,8 @@ export async function startStandInControlPlane(
       return { kubeconfig, token, userName };
     },
     async auditEntries(filter = {}) {
+      // What is missing would be taken for what was never asked.
+      if (hasLostEntries) throw new Error(`over ${auditLimit} requests: the oldest are lost`);
       return entries
         .filter((entry) => matches(entry, filter))
         .toSorted((a, b) => a.receivedAt - b.receivedAt);

@@ -259,6 +259,7 @@ describe.skipIf(needs)('what NTH fails at', { meta: { needs } }, () => {
     const { controller, queue } = await runController(world);
 
     const id = await queue.send(spotNotice({ instanceId: instance }));
+    await untilDeleted(queue, [id]);
     await eventually(() => world.kubelet.record(pod).deletions.length > 0);
     await controller.kill();
     const next = await runControllerOn(world, queue);
